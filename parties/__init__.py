@@ -1,0 +1,1 @@
+"""Party processes and their messages; no mathematics."""

@@ -1,0 +1,1 @@
+"""Data sets: procedural faces, CelebA and UTK-Face readers, prepared folders."""

@@ -1,0 +1,1 @@
+"""Objectives, metrics and the registry of methods."""

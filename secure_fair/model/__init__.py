@@ -1,0 +1,1 @@
+"""Backbone, LoRA adapter and head."""

@@ -1,0 +1,1 @@
+"""Secure computation on CrypTen's tensors; nothing outside this package imports CrypTen."""

@@ -1,0 +1,1 @@
+"""Correlated randomness: plan, dealer and the parties' source."""

@@ -1,0 +1,1 @@
+"""Runtime, communicator, randomness, sharing and the one door through which values are opened."""

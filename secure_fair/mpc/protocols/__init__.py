@@ -1,0 +1,1 @@
+"""Two-party protocols for the fairness losses."""

@@ -1,0 +1,1 @@
+"""Accounting, ledger and policy: the auditor's rules."""

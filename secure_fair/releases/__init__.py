@@ -1,0 +1,1 @@
+"""What the developer may see: gradient, moment, randomized response."""

@@ -1,0 +1,226 @@
+"""Settings of a run: frozen, validated, versioned; an unknown key is an error that names the nearest one.
+
+The file is TOML (see `secure-fair config init`). Both parties may read one file in a simulation; in a real
+deployment each party has its own, and the sections that must agree are compared by hash (`shared_digest`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import pydantic
+from pydantic import Field
+
+from secure_fair.errors import SettingsError
+
+VERSION = 1
+Model = TypeVar("Model", bound=pydantic.BaseModel)
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class DataSettings(_Section):
+    """The developer's prepared folder."""
+
+    root: Path | None = None
+    image_size: Positive = 224
+    workers: Annotated[int, Field(ge=0)] = 0
+
+
+class AttributeSettings(_Section):
+    """The auditor's table; only the auditor's process reads the file named here."""
+
+    file: Path | None = None
+    columns: tuple[str, ...] = ()
+
+
+class ModelSettings(_Section):
+    """Any timm ViT; weights are `imagenet` (timm's hub), `random`, `demo` (shipped) or a safetensors file."""
+
+    backbone: str = "vit_base_patch16_224"
+    weights: str = "imagenet"
+
+
+class LoraSettings(_Section):
+    """LoRA (Hu et al. 2021) on the named modules of each block."""
+
+    rank: Positive = 8
+    alpha: Positive = 16
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: tuple[str, ...] = ("qkv",)
+
+
+class TrainingSettings(_Section):
+    """The task's optimisation: AdamW on the adapter and the head."""
+
+    epochs: Positive = 5
+    batch_size: Positive = 64
+    learning_rate: PositiveFloat = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: str = "auto"
+    precision: Literal["fp32", "bf16"] = "bf16"
+    threads: Annotated[int, Field(ge=0)] = 0
+
+
+class FairnessSettings(_Section):
+    """Weight of the fairness term (absent: the method's default) and the criterion of ORTH."""
+
+    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    criterion: Literal["odds", "parity"] = "odds"
+
+
+class AdversarySettings(_Section):
+    """Plain SGD with weight decay lambda: ||w|| <= sqrt(2)/lambda, |logit| <= 2/lambda by construction.
+
+    The secure sigmoid covers |logit| <= 56, hence lambda >= 0.036; see docs/protocols.md.
+    """
+
+    learning_rate: PositiveFloat = 0.1
+    weight_decay: Annotated[float, Field(ge=0.036, le=1)] = 0.05
+
+
+class NetworkSettings(_Section):
+    """Addresses, certificates and deadlines of one party; a simulation fills them in."""
+
+    listen: str | None = None
+    peers: dict[Literal["developer", "auditor", "dealer"], str] = {}
+    certificate: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+    fingerprints: dict[Literal["developer", "auditor", "dealer"], str] = {}
+    timeout_seconds: PositiveFloat = 30.0
+    start_timeout_seconds: PositiveFloat = 60.0
+
+
+class PrivacySettings(_Section):
+    """What the developer asks of a private release; the auditor's policy decides whether it is granted."""
+
+    epsilon: PositiveFloat = 2.0
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    refresh: Literal["once", "epoch"] = "once"
+    rank: Annotated[int, Field(ge=0)] = 0
+    clip: PositiveFloat = 1.0
+    store_values: bool = False
+
+
+class Settings(_Section):
+    """All settings of one party or of a simulation."""
+
+    version: Literal[1] = VERSION
+    data: DataSettings = DataSettings()
+    attributes: AttributeSettings = AttributeSettings()
+    model: ModelSettings = ModelSettings()
+    lora: LoraSettings = LoraSettings()
+    training: TrainingSettings = TrainingSettings()
+    fairness: FairnessSettings = FairnessSettings()
+    adversary: AdversarySettings = AdversarySettings()
+    network: NetworkSettings = NetworkSettings()
+    privacy: PrivacySettings = PrivacySettings()
+
+    def shared_digest(self, method: str, release: str) -> str:
+        """SHA-256 of what both parties must agree on; compared in the handshake."""
+        shared = {
+            "version": self.version,
+            "method": method,
+            "release": release,
+            "columns": self.attributes.columns,
+            "fairness": self.fairness.model_dump(exclude={"weight"}),
+            "adversary": self.adversary.model_dump(),
+            "privacy": self.privacy.model_dump(exclude={"store_values"}),
+        }
+        return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
+
+
+def load(path: Path | None, overrides: tuple[str, ...] = ()) -> Settings:
+    """Read a settings file and apply `section.key=value` overrides (values are TOML).
+
+    Relative paths in the file are relative to the file. Raises SettingsError naming file, key and mend.
+    """
+    table: dict[str, Any] = {}
+    if path is not None:
+        try:
+            table = tomllib.loads(path.read_text())
+        except FileNotFoundError:
+            raise SettingsError(f"{path}: no such settings file; write one with `secure-fair config init {path}`") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path}: not valid TOML ({error}); mend that line") from None
+        except OSError as error:
+            raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
+    for override in overrides:
+        _apply(table, override)
+    settings = parse(Settings, table, str(path or "settings"))
+    return _resolve(settings, path.parent if path is not None else Path())
+
+
+def parse(model: type[Model], table: dict[str, Any], where: str) -> Model:
+    """Validate `table`; the first problem becomes a SettingsError with its key and the nearest known key."""
+    try:
+        return model.model_validate(table)
+    except pydantic.ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            known = _known_keys(model, problem["loc"][:-1])
+            near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"
+            raise SettingsError(f"{where}: unknown key `{key}`; {hint}") from None
+        raise SettingsError(f"{where}: `{key}`: {problem['msg']}") from None
+
+
+def _known_keys(model: type[pydantic.BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location:
+        inner = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, pydantic.BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _apply(table: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise SettingsError(f"--set {override!r}: write it as section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise SettingsError(f"--set {override!r}: `{part}` is not a section")
+    table[parts[-1]] = value
+
+
+def _resolve(settings: Settings, base: Path) -> Settings:
+    """Make the file's relative paths relative to the file, so that a command works from any folder."""
+
+    def at(path: Path | None) -> Path | None:
+        return path if path is None or path.is_absolute() else base / path
+
+    network = settings.network
+    weights = settings.model.weights
+    if weights.endswith(".safetensors"):
+        weights = str(at(Path(weights)))
+    return settings.model_copy(
+        update={
+            "data": settings.data.model_copy(update={"root": at(settings.data.root)}),
+            "attributes": settings.attributes.model_copy(update={"file": at(settings.attributes.file)}),
+            "model": settings.model.model_copy(update={"weights": weights}),
+            "network": network.model_copy(
+                update={"certificate": at(network.certificate), "key": at(network.key), "ca": at(network.ca)}
+            ),
+        }
+    )

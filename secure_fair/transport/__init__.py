@@ -1,0 +1,1 @@
+"""Authenticated channels between two parties; knows nothing of CrypTen."""
