@@ -1,0 +1,73 @@
+"""The registry of methods: a new method is one objective with its secure twin, and one entry here.
+
+Factories are named, not imported, so that reading the registry loads neither torch nor CrypTen. A plain factory takes
+(settings, onehot [N, K] of the training ids, width d) and gives a FairnessTerm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from secure_fair.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from secure_fair.settings import Settings
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method, the releases it knows, and for each release the default weight and the secure term's factory.
+
+    The plaintext arm is the twin of the first release (`gradient`, or `none`) and takes its default weight.
+    """
+
+    name: str
+    releases: tuple[str, ...]
+    default_weight: Mapping[str, float]
+    plain: str
+    secure: Mapping[str, str]
+
+    def weight(self, settings: Settings, release: str | None = None) -> float:
+        """The weight of the term: the settings' own, else the default for this release (None: the plaintext arm)."""
+        if settings.fairness.weight is not None and self.name != "erm":
+            return settings.fairness.weight
+        return self.default_weight[release or self.releases[0]]
+
+
+METHODS: Mapping[str, Method] = {
+    method.name: method
+    for method in (
+        Method("erm", ("none",), {"none": 0.0}, "secure_fair.fairness.terms:plain_erm", {}),
+        Method(
+            "orth",
+            ("gradient",),
+            {"gradient": 200.0},
+            "secure_fair.fairness.terms:plain_orth",
+            {"gradient": "secure_fair.mpc.terms:secure_orth"},
+        ),
+        Method(
+            "adv",
+            ("gradient",),
+            {"gradient": 1.0},
+            "secure_fair.fairness.terms:plain_adversary",
+            {"gradient": "secure_fair.mpc.terms:secure_adversary"},
+        ),
+    )
+}
+
+
+def get(name: str) -> Method:
+    """The method of that name. Raises SettingsError naming the known ones."""
+    if name not in METHODS:
+        raise SettingsError(f"method `{name}` is not known; choose one of {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def factory(reference: str) -> Any:
+    """The object behind a "module:name" reference."""
+    module, _, name = reference.partition(":")
+    return getattr(import_module(module), name)
