@@ -106,12 +106,12 @@ def adversary_gradients(u1: Tensor, w: Tensor, targets: Tensor) -> tuple[Tensor,
 
 
 def adversary_reversed(sums: Tensor) -> tuple[Tensor, Tensor]:
-    """(value, gradient) for the representation given (p - t) w^T [n, d + 1] in sum scale: needs no attribute.
+    """(value, gradient) for u given `sums` [n, d], (p - t) w^T without the bias coordinate: needs no attribute.
 
-    The gradient [n, d] is with respect to u, reversed and in mean scale (the bias coordinate dropped), so that
-    minimising lowers the adversary's success. The gradient does not tell the loss: the value is the mean row norm.
+    The gradient [n, d] is with respect to u, reversed and in mean scale, so that minimising lowers the adversary's
+    success. The gradient does not tell the loss: the value is the mean row norm of `sums`.
     """
-    return sums.norm(dim=1).mean(), -sums[:, :-1] / len(sums)
+    return sums.norm(dim=1).mean(), -sums / len(sums)
 
 
 def adversary_update(w: Tensor, sums: Tensor, n: int, learning_rate: float, weight_decay: float) -> Tensor:

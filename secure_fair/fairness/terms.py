@@ -125,7 +125,7 @@ class PlainAdversary(_PlainTerm):
         self._w = objectives.adversary_update(self._w, weight_sums, len(u1), self._learning_rate, self._weight_decay)
 
     def finish(self) -> Tensor:
-        value, gradient = objectives.adversary_reversed(self._sums)
+        value, gradient = objectives.adversary_reversed(self._sums[:, :-1])
         return released_gradient(self._u, gradient, value)
 
     def state(self) -> dict[str, Tensor]:
