@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import select
 import socket
 import ssl
@@ -60,31 +61,21 @@ class Acceptor:
         for peer, fingerprint in fingerprints.items():
             check_fingerprint(fingerprint, peer)
         deadline = time.monotonic() + timeout
-        while True:
-            now = time.monotonic()
-            for descriptor in [d for d, p in self._pending.items() if p.deadline <= now]:
+        while (now := time.monotonic()) < deadline:
+            for descriptor in [d for d, pending in self._pending.items() if pending.deadline <= now]:
                 self._drop(descriptor, "no handshake in time")
-            if now >= deadline:
-                names = " or ".join(fingerprints) or "nobody"
-                raise PeerLostError(
-                    f"waited {timeout:g} s at {self.address} for {names}; start it, or check the address it has for us"
-                )
-            poll = select.poll()
-            poll.register(self._listener, select.POLLIN)
-            for descriptor, pending in self._pending.items():
-                poll.register(descriptor, pending.events)
-            until = min([deadline, *(p.deadline for p in self._pending.values())])
-            for descriptor, _ in poll.poll(max(0.0, until - now) * 1000 + 1):
+            for descriptor in self._ready(min([deadline, *(p.deadline for p in self._pending.values())]) - now):
                 if descriptor == self._listener.fileno():
                     self._admit()
                 elif descriptor in self._pending and self._advance(descriptor):
-                    sock = self._pending[descriptor].sock
-                    for peer, fingerprint in fingerprints.items():
-                        if matches(sock, fingerprint) and _tell(sock, ACCEPTED):
-                            del self._pending[descriptor]
-                            return peer, sock
-                    _tell(sock, REFUSED)
+                    known = self._judge(descriptor, fingerprints)
+                    if known is not None:
+                        return known, self._pending.pop(descriptor).sock
                     self._drop(descriptor, "its certificate is not pinned, or not expected now")
+        raise PeerLostError(
+            f"waited {timeout:g} s at {self.address} for {' or '.join(fingerprints) or 'nobody'}; "
+            "start it, or check the address it has for us"
+        )
 
     def close(self) -> None:
         """Close the port and every unfinished handshake."""
@@ -92,6 +83,14 @@ class Acceptor:
             pending.sock.close()
         self._pending.clear()
         self._listener.close()
+
+    def _ready(self, seconds: float) -> list[int]:
+        """File descriptors on which something happened within `seconds`."""
+        poll = select.poll()
+        poll.register(self._listener, select.POLLIN)
+        for descriptor, pending in self._pending.items():
+            poll.register(descriptor, pending.events)
+        return [descriptor for descriptor, _ in poll.poll(math.ceil(max(0.0, seconds) * 1000))]
 
     def _admit(self) -> None:
         try:
@@ -125,6 +124,15 @@ class Acceptor:
             detail = getattr(error, "verify_message", None) or getattr(error, "reason", None) or error.strerror
             self._drop(descriptor, str(detail))
         return False
+
+    def _judge(self, descriptor: int, fingerprints: Mapping[str, str]) -> str | None:
+        """Which peer this is, told that it is accepted; or None, told that it is refused."""
+        sock = self._pending[descriptor].sock
+        for peer, fingerprint in fingerprints.items():
+            if matches(sock, fingerprint):
+                return peer if _tell(sock, ACCEPTED) else None
+        _tell(sock, REFUSED)
+        return None
 
     def _drop(self, descriptor: int, reason: str) -> None:
         pending = self._pending.pop(descriptor)

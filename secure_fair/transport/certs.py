@@ -64,9 +64,7 @@ def make_party(
         authority = x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes())
         signer = serialization.load_pem_private_key((directory / "ca.key").read_bytes(), password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise TransportError(
-            f"{directory}: no usable authority ({error}); make one with `secure-fair certs init`"
-        ) from None
+        raise TransportError(f"{directory}: no usable authority ({error}); try `secure-fair certs init`") from None
     if not isinstance(signer, ec.EllipticCurvePrivateKey):
         raise TransportError(f"{directory / 'ca.key'}: not an EC key; make an authority with `secure-fair certs init`")
     key = ec.generate_private_key(ec.SECP256R1())
@@ -93,9 +91,7 @@ def fingerprint(certificate: Path) -> str:
         end = text.index(ssl.PEM_FOOTER, begin) + len(ssl.PEM_FOOTER)
         return fingerprint_of(ssl.PEM_cert_to_DER_cert(text[begin:end]))
     except OSError as error:
-        raise TransportError(
-            f"{certificate}: cannot be read ({error.strerror}); try `secure-fair certs init`"
-        ) from None
+        raise TransportError(f"{certificate}: unreadable ({error.strerror}); try `secure-fair certs init`") from None
     except ValueError:
         raise TransportError(f"{certificate}: not a PEM certificate; see `secure-fair certs init`") from None
 

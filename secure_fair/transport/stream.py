@@ -41,7 +41,11 @@ class TlsStream:
     def read(self, view: memoryview, silence: float) -> None:
         """Fill `view`. Raises EOFError, OSError, StoppedError, and TimeoutError after `silence` without a byte."""
         filled = 0
+        with self._use:
+            waiting = not self._sock.pending()
         while filled < len(view):
+            if waiting:
+                self._readable.poll(math.ceil(max(0.0, self.heard + silence - time.monotonic()) * 1000))
             if self._stopped:
                 raise StoppedError
             try:
@@ -49,16 +53,16 @@ class TlsStream:
                     got = self._sock.recv_into(view[filled:] if filled else view)
             except ssl.SSLWantReadError:
                 # Checked after an attempt to read, so that a process that was itself stopped blames nobody.
-                remaining = self.heard + silence - time.monotonic()
-                if remaining <= 0:
+                if time.monotonic() >= self.heard + silence:
                     raise TimeoutError from None
-                self._readable.poll(math.ceil(remaining * 1000))
+                waiting = True
                 continue
             except ssl.SSLWantWriteError:  # a key update that OpenSSL answers from within a read
                 self._wait_writable(silence)
                 continue
             if got == 0:
                 raise EOFError
+            waiting = False
             filled += got
             self.heard = time.monotonic()
 
