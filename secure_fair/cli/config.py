@@ -1,0 +1,183 @@
+"""`secure-fair config`: write a commented settings or policy file; show the effective settings and their sources."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import pydantic
+
+from secure_fair import settings
+from secure_fair.cli import console
+from secure_fair.errors import SettingsError
+
+# One comment for each key of the settings; a test compares the keys with those of secure_fair.settings.
+COMMENTS = {
+    "data": "developer: the folder that `secure-fair data prepare` wrote",
+    "data.root": "labels.csv and images/",
+    "data.image_size": "pixels a side, as the backbone sees them",
+    "data.workers": "processes that decode images; 0: none beside the training itself",
+    "attributes": "auditor: only the auditor's process reads this file",
+    "attributes.file": "attributes.csv",
+    "attributes.columns": "the sensitive attributes to be fair about",
+    "model": "the frozen backbone",
+    "model.backbone": "any timm ViT, by its name",
+    "model.weights": '"imagenet", "random", "demo" (shipped, procedural faces) or a .safetensors file',
+    "lora": "the adapter that is trained",
+    "lora.rank": "width of the low-rank update",
+    "lora.alpha": "the update is scaled by alpha / rank",
+    "lora.dropout": "on the adapter's input",
+    "lora.targets": "names of the linear layers of each block that get an adapter",
+    "training": "task loss, AdamW on adapter and head",
+    "training.epochs": "passes over the training images",
+    "training.batch_size": "images a step; the last batch of an epoch may be shorter",
+    "training.learning_rate": "of AdamW",
+    "training.weight_decay": "of AdamW",
+    "training.seed": "of head, adapter, order of images and adversary",
+    "training.device": '"auto" (the GPU where there is one), "cpu", "cuda", "cuda:1"',
+    "training.precision": 'on a GPU: "bf16" or "fp32"; the CPU always computes in fp32',
+    "training.threads": "CPU threads of the developer; 0: torch decides",
+    "fairness": "the fairness term",
+    "fairness.weight": "absent: by method and release, see docs/methods.md",
+    "fairness.criterion": '"odds" (within each task class) or "parity"',
+    "adversary": "of `adv` and `ent`: plain SGD; its weight decay bounds the logits, which the secure sigmoid needs",
+    "adversary.learning_rate": "of the adversary's SGD",
+    "adversary.weight_decay": "at least 0.036: |logit| <= 2 / weight_decay",
+    "network": "one party of a real deployment; `secure-fair simulate` fills this in",
+    "network.listen": "host:port to accept the other parties at",
+    "network.peers": "host:port of the other parties",
+    "network.certificate": "this party's own, see `secure-fair certs init`",
+    "network.key": "its private key, readable by this party's user only",
+    "network.ca": "the authority that signed all three",
+    "network.fingerprints": "pinned certificates of the other parties",
+    "network.timeout_seconds": "silence after which a peer counts as stalled",
+    "network.start_timeout_seconds": "how long to wait for the other parties to start",
+    "privacy": "what the developer asks of a private release; the auditor's policy decides whether it is granted",
+    "privacy.epsilon": "of one person's attributes, for this run",
+    "privacy.delta": "of (epsilon, delta)-differential privacy",
+    "privacy.refresh": '"once", or "epoch" (one release an epoch, which share epsilon)',
+    "privacy.rank": "project features to this many dimensions first; 0: do not",
+    "privacy.clip": "norm that each feature vector is clipped to, relative to its bound",
+    "privacy.store_values": "keep the values that were opened in disclosures.jsonl, so that attacks can be run on them",
+}
+# Active in a new file although there is no default: a run needs them.
+EXAMPLES = {
+    "data.root": "prepared/developer",
+    "attributes.file": "prepared/auditor/attributes.csv",
+    "attributes.columns": ["Male"],
+}
+# Shown commented out: most runs leave them alone.
+OPTIONAL = {
+    "fairness.weight": 200.0,
+    "network.listen": "0.0.0.0:7400",
+    "network.peers": {"auditor": "auditor.example:7400", "dealer": "dealer.example:7400"},
+    "network.certificate": "developer.crt",
+    "network.key": "developer.key",
+    "network.ca": "ca.crt",
+    "network.fingerprints": {"auditor": "sha256:...", "dealer": "sha256:..."},
+}
+
+POLICY = """\
+# What this auditor allows, in any run, whatever a developer asks for. The developer never sees this file.
+# Unknown keys are errors.
+
+[policy]
+version = 1
+releases = ["moment", "audit"]          # "gradient" is not here: it gives the developer every attribute
+epsilon = 4.0                           # per person, over the life of the attributes, all runs together
+delta = 1e-5                            # of (epsilon, delta)-differential privacy
+min_group = 20                          # a smaller group is not reported in an audit
+audits = "noised"                       # or "exact", for frozen id sets outside the training ids
+categories = { Male = ["no", "yes"] }   # public: taken from here, never from the data
+# person = "identity"                   # column that says which records are one person; absent: one record, one person
+developers = []                         # "sha256:...", fingerprints of the certificates of the developers to serve
+"""
+
+
+@click.group(epilog="Example: secure-fair config init settings.toml")
+def config() -> None:
+    """Write a commented settings or policy file; show the effective settings."""
+
+
+@config.command(epilog="Example: secure-fair config init --policy policy.toml")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--policy", is_flag=True, help="Write the auditor's policy file instead of a settings file.")
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+def init(file: Path, policy: bool, force: bool) -> None:
+    """Write FILE with every key, its default and a comment."""
+    text = POLICY if policy else settings_text()
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise SettingsError(f"{file}: exists already; choose another name, or overwrite it with --force") from None
+    click.echo(f"wrote {file}")
+
+
+@config.command(epilog="Example: secure-fair config show -c settings.toml --set training.epochs=1")
+@click.option("-c", "--config", "file", type=click.Path(path_type=Path, dir_okay=False), help="Settings file.")
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting.")
+@console.json_option
+def show(file: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Show every effective setting and its source: default, the file, or --set."""
+    effective = settings.load(file, overrides).model_dump(mode="json")
+    sources = _sources(file, overrides)
+    if as_json:
+        named = {key: sources.get(key, "default") for key, _ in leaves(effective)}
+        console.print_json({"settings": effective, "sources": named})
+        return
+    section = ""
+    for key, value in leaves(effective):
+        head, _, name = key.rpartition(".")
+        if head != section:
+            click.echo(f"\n[{head}]")
+            section = head
+        line = f"# {name} is not set" if value is None else f"{name} = {toml(value)}"
+        click.echo(f"{line:<60}  # {sources.get(key, 'default')}")
+
+
+def settings_text() -> str:
+    """A settings file in TOML: every section, key, default and comment."""
+    lines = ["# Settings of secure-fair. Relative paths are relative to this file. Unknown keys are errors."]
+    for section, table in settings.Settings().model_dump(mode="json").items():
+        if not isinstance(table, dict):
+            lines.append(f"{section} = {toml(table)}")
+            continue
+        lines += ["", f"# {COMMENTS[section]}", f"[{section}]"]
+        for name, default in table.items():
+            key = f"{section}.{name}"
+            off = "# " if key in OPTIONAL else ""
+            value = OPTIONAL.get(key, EXAMPLES.get(key, default))
+            lines.append(f"{off}{name} = {toml(value)}".ljust(44) + f"  # {COMMENTS[key]}")
+    return "\n".join(lines) + "\n"
+
+
+def leaves(table: Mapping[str, Any], model: type[pydantic.BaseModel] = settings.Settings) -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of each setting; a value that is itself a table (peers) is one setting."""
+    for key, value in table.items():
+        inner = model.model_fields[key].annotation
+        if isinstance(inner, type) and issubclass(inner, pydantic.BaseModel):
+            yield from ((f"{key}.{name}", below) for name, below in leaves(value, inner))
+        else:
+            yield key, value
+
+
+def toml(value: Any) -> str:
+    """A value in TOML's notation."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {toml(inner)}" for name, inner in value.items()) + " }" if value else "{}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(toml(inner) for inner in value) + "]"
+    return json.dumps(value, ensure_ascii=False)  # for texts, numbers and truth values the two notations agree
+
+
+def _sources(file: Path | None, overrides: tuple[str, ...]) -> dict[str, str]:
+    """Where each setting that is no default was set."""
+    found: dict[str, str] = {}
+    if file is not None:
+        found = {key: str(file) for key, _ in leaves(tomllib.loads(file.read_text(encoding="utf-8")))}
+    return found | {override.partition("=")[0].strip(): "--set" for override in overrides}
