@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from secure_fair.cli import console
+
 PARTIES = ("developer", "auditor", "dealer")
 
 
-@click.group()
+@click.group(epilog="Example: secure-fair certs init certs --host auditor=auditor.example")
 def certs() -> None:
     """Certificates for a trial; a real deployment brings its own."""
 
 
-@certs.command()
+@certs.command(epilog="Example: secure-fair certs init certs --host auditor=auditor.example --host dealer=10.0.0.3")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--host",
@@ -24,13 +25,9 @@ def certs() -> None:
     metavar="PARTY=HOST",
     help="A name or IP address at which the others reach a party; may be repeated.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@console.json_option
 def init(directory: Path, hosts: tuple[str, ...], as_json: bool) -> None:
     """Make an authority and a certificate for each party in DIR.
-
-    \b
-    Example:
-      secure-fair certs init certs --host auditor=auditor.example --host dealer=10.0.0.3
 
     Give each party DIR/ca.crt and its own .crt and .key, and nothing else; keep DIR/ca.key to yourself.
     """
@@ -47,7 +44,7 @@ def init(directory: Path, hosts: tuple[str, ...], as_json: bool) -> None:
     make_authority(directory)
     prints = {party: fingerprint(make_party(directory, party, names[party])) for party in PARTIES}
     if as_json:
-        click.echo(json.dumps({"directory": str(directory), "fingerprints": prints}))
+        console.print_json({"directory": directory, "fingerprints": prints})
         return
     click.echo(f"Wrote ca.crt and ca.key, and a .crt and .key of each party, to {directory}.")
     click.echo("Keep ca.key to yourself. Into [network] of each party's settings file:\n")
