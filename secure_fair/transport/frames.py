@@ -1,6 +1,4 @@
-"""Length-prefixed frames with kind, sequence number and size limit over one TLS socket.
-
-    header (20 bytes, big-endian): version u16, kind u16, sequence u64, length u64; then `length` bytes
+"""Frames with kind, sequence number and size limit (`wire.py` gives their form) over one TLS socket.
 
 A reader thread empties the socket into a bounded queue, so that a peer's death is noticed at once and two parties may
 send to each other at the same time; a heartbeat thread tells the peer that we are alive while we compute.
@@ -10,7 +8,6 @@ Nothing that arrives is trusted: version, sequence, kind and size are checked be
 from __future__ import annotations
 
 import ssl
-import struct
 import threading
 import time
 from collections import deque
@@ -20,12 +17,19 @@ from typing import NamedTuple
 
 from secure_fair.errors import FrameError, PeerLostError, PeerRefusedError, PeerStalledError, TransportError
 from secure_fair.transport.stream import StoppedError, TlsStream
+from secure_fair.transport.wire import (
+    CLOSE,
+    ERROR,
+    FIRST_KIND,
+    HEADER,
+    HEARTBEAT,
+    MAX_ERROR_BYTES,
+    VERSION,
+    Expected,
+    parse_header,
+    printable,
+)
 
-VERSION = 1
-HEADER = struct.Struct("!HHQQ")
-HEARTBEAT, ERROR, CLOSE = 0, 1, 2
-FIRST_KIND = 16  # smaller kinds are the transport's own
-MAX_ERROR_BYTES = 2048
 FRAME_OVERHEAD = 256  # bytes of memory that a queued frame costs beside its body
 RECORD = 16384  # bytes in a TLS record: smaller frames leave as one record
 CLOSE_SECONDS = 1.0
@@ -35,12 +39,6 @@ MEBIBYTE = 1 << 20
 class _Frame(NamedTuple):
     kind: int
     body: bytearray
-
-
-class _Expected(NamedTuple):
-    kind: int
-    size: int | None
-    max_size: int | None
 
 
 class Connection:
@@ -80,7 +78,7 @@ class Connection:
         self._changed = threading.Condition()  # guards what follows
         self._queue: deque[_Frame] = deque()
         self._queued_bytes = 0
-        self._expected: _Expected | None = None
+        self._expected: Expected | None = None
         self._error: TransportError | None = None
         self._closing = threading.Event()
         self._reader = threading.Thread(target=self._read_all, name=f"frames from {peer}", daemon=True)
@@ -134,27 +132,12 @@ class Connection:
         Frames that came before a failure are still handed out. Raises FrameError, PeerLostError, PeerStalledError,
         and PeerRefusedError with the peer's own words; all name the peer.
         """
-        with self._changed:
-            if self._sent_since_receive:
-                self._sent_since_receive = False
-                self.rounds += 1
-            expected = self._expected = _Expected(kind, size, max_size)
-            try:
-                while not self._queue:
-                    self._raise_failure()
-                    self._changed.wait()
-            finally:
-                self._expected = None
-            frame = self._queue.popleft()
-            self._queued_bytes -= len(frame.body) + FRAME_OVERHEAD
-            self._changed.notify_all()  # the reader may have waited for room
-        wrong = self._mismatch(expected, frame.kind, len(frame.body))
-        if wrong is not None:
-            self._fail(wrong)
-            raise wrong
-        self.messages_received += 1
-        self.bytes_received += HEADER.size + len(frame.body)
-        return frame.body
+        return self._receive(Expected((kind,), size, max_size)).body
+
+    def receive_any(self, kinds: tuple[int, ...], max_size: int | None = None) -> tuple[int, bytearray]:
+        """Like `receive`, for a frame of one of these kinds; returns its kind too."""
+        frame = self._receive(Expected(kinds, None, max_size))
+        return frame.kind, frame.body
 
     def fail(self, message: str) -> None:
         """Tell the peer why we stop (no secret in it), as well as it goes, and close."""
@@ -164,6 +147,30 @@ class Connection:
     def close(self) -> None:
         """Tell the peer that this is a proper end, and close. Safe to call again, and after a failure."""
         self._finish(CLOSE, b"")
+
+    def _receive(self, expected: Expected) -> _Frame:
+        with self._changed:
+            if self._sent_since_receive:
+                self._sent_since_receive = False
+                self.rounds += 1
+            self._expected = expected
+            try:
+                while not self._queue:
+                    self._raise_failure()
+                    self._changed.wait()
+            finally:
+                self._expected = None
+            frame = self._queue.popleft()
+            self._queued_bytes -= len(frame.body) + FRAME_OVERHEAD
+            self._changed.notify_all()  # the reader may have waited for room
+        try:
+            expected.check(self.peer, frame.kind, len(frame.body))
+        except FrameError as error:
+            self._fail(error)
+            raise
+        self.messages_received += 1
+        self.bytes_received += HEADER.size + len(frame.body)
+        return frame
 
     def _write(self, kind: int, views: list[memoryview], length: int) -> None:
         header = HEADER.pack(VERSION, kind, self._sent_frames, length)
@@ -201,6 +208,8 @@ class Connection:
             return
         except TransportError as error:
             failure = error
+        except MemoryError:
+            failure = FrameError(f"{self.peer} sent a frame larger than this machine's memory; lower the batch size")
         except TimeoutError:
             failure = self._stalled("send anything")
         except EOFError:
@@ -216,27 +225,15 @@ class Connection:
             self._on_failure(failure)
 
     def _read_frame(self, header: bytearray, sequence: int) -> None:
-        version, kind, number, length = HEADER.unpack(header)
-        if version != VERSION:
-            raise FrameError(f"{self.peer} speaks frame version {version}, we {VERSION}; use one release on both sides")
-        if number != sequence:
-            raise FrameError(f"{self.peer} sent frame {number} where {sequence} follows: replayed, lost or reordered")
-        if kind in (HEARTBEAT, CLOSE):
-            if length:
-                raise FrameError(f"{self.peer} sent a control frame of {length} bytes; it must be empty")
-            if kind == CLOSE:
-                raise _EndedError(f"{self.peer} closed the connection before we were done; see its own log")
+        kind, length = parse_header(header, self.peer, sequence, self._max_frame)
+        if kind == HEARTBEAT:
             return
+        if kind == CLOSE:
+            raise _EndedError(f"{self.peer} closed the connection before we were done; see its own log")
         if kind == ERROR:
-            if length > MAX_ERROR_BYTES:
-                raise FrameError(f"{self.peer} sent an error text of {length} bytes; {MAX_ERROR_BYTES} is the limit")
             text = bytearray(length)
             self._stream.read(memoryview(text), self._timeout)
-            raise PeerRefusedError(f"{self.peer}: {_printable(text)}")
-        if kind < FIRST_KIND:
-            raise FrameError(f"{self.peer} sent a frame of unknown kind {kind}; use one release on both sides")
-        if length > self._max_frame:
-            raise FrameError(f"{self.peer} sent a frame of {length} bytes; at most {self._max_frame} are taken")
+            raise PeerRefusedError(f"{self.peer}: {printable(text)}")
         self._await_room(kind, length)
         body = bytearray(length)
         self._stream.read(memoryview(body), self._timeout)
@@ -254,20 +251,8 @@ class Connection:
                 self._changed.wait()
                 self._stream.heard = time.monotonic()  # we did not listen: that is not the peer's silence
             if self._expected is not None and not self._queue:
-                wrong = self._mismatch(self._expected, kind, length)
-                if wrong is not None:
-                    raise wrong
+                self._expected.check(self.peer, kind, length)
             self._queued_bytes += need
-
-    def _mismatch(self, expected: _Expected, kind: int, length: int) -> FrameError | None:
-        name = getattr(expected.kind, "name", expected.kind)
-        if kind != expected.kind:
-            return FrameError(f"{self.peer} sent a frame of kind {kind} where {name} ({expected.kind:d}) is due")
-        if expected.size is not None and length != expected.size:
-            return FrameError(f"{self.peer} sent {length} bytes for {name}; it must be {expected.size}")
-        if expected.max_size is not None and length > expected.max_size:
-            return FrameError(f"{self.peer} sent {length} bytes for {name}; it may be {expected.max_size} at most")
-        return None
 
     def _stalled(self, what: str) -> PeerStalledError:
         return PeerStalledError(
@@ -303,7 +288,3 @@ class Connection:
 
 class _EndedError(PeerLostError):
     """The peer closed properly: an end that nobody needs to be alarmed about until more is wanted from it."""
-
-
-def _printable(text: bytearray) -> str:
-    return "".join(c for c in text.decode(errors="replace") if c.isprintable())

@@ -1,0 +1,284 @@
+"""Frames between two live ends: what arrives, what is counted, and what is refused."""
+
+from __future__ import annotations
+
+import random
+import socket
+import ssl
+import time
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+
+from secure_fair.errors import FrameError, PeerLostError, PeerRefusedError, TransportError
+from secure_fair.transport.frames import MEBIBYTE, RECORD, Connection
+from secure_fair.transport.wire import CLOSE, ERROR, FIRST_KIND, HEADER, HEARTBEAT, MAX_ERROR_BYTES, VERSION
+from tests.transport.channels import PATIENCE, Pki, background
+
+A, B = FIRST_KIND, FIRST_KIND + 1
+
+
+def frame(
+    sequence: int, body: bytes = b"", kind: int = A, *, version: int = VERSION, length: int | None = None
+) -> bytes:
+    return HEADER.pack(version, kind, sequence, len(body) if length is None else length) + body
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, RECORD - HEADER.size, RECORD - HEADER.size + 1, RECORD, 3 * RECORD + 7, MEBIBYTE]
+)
+def test_frames_of_every_size_arrive_whole_and_in_order(pki: Pki, size: int) -> None:
+    content = random.Random(size).randbytes(size)
+    with pki.pair() as (developer, auditor):
+        for _ in range(3):
+            developer.send(A, content)
+        developer.send(B, memoryview(content)[: size // 2], b"", bytearray(content[size // 2 :]))
+        for _ in range(3):
+            assert auditor.receive(A, size) == content
+        body = auditor.receive(B, max_size=size)
+        assert body == content
+        assert isinstance(body, bytearray)  # the receiver's own and writable: it can back a tensor without a copy
+
+
+def test_a_typed_buffer_is_sent_as_its_bytes(pki: Pki) -> None:
+    numbers = memoryview(bytearray(range(240))).cast("q", (5, 6))
+    with pki.pair() as (developer, auditor):
+        developer.send(A, numbers)
+        assert auditor.receive(A, 240) == bytes(range(240))
+        with pytest.raises(TypeError, match="contiguous"):
+            developer.send(A, memoryview(bytes(16))[::2])
+        developer.send(A, b"and goes on")
+        assert auditor.receive(A) == b"and goes on"
+
+
+def test_counters_count_frames_with_headers_and_turns(pki: Pki) -> None:
+    with pki.pair(timeout_seconds=0.4) as (developer, auditor):
+        for turn in range(3):
+            developer.send(A, bytes(100))
+            developer.send(A, bytes(turn))
+            assert len(auditor.receive(A)) == 100
+            assert len(auditor.receive(A)) == turn
+            auditor.send(B, bytes(10))
+            developer.receive(B)
+            time.sleep(0.15)  # for a heartbeat, which must not be counted
+        assert (developer.messages_sent, developer.messages_received, developer.rounds) == (6, 3, 3)
+        assert (auditor.messages_sent, auditor.messages_received, auditor.rounds) == (3, 6, 2)
+        assert developer.bytes_sent == auditor.bytes_received == 6 * HEADER.size + 300 + 0 + 1 + 2
+        assert auditor.bytes_sent == developer.bytes_received == 3 * (HEADER.size + 10)
+
+
+def test_both_may_send_64_megabytes_before_either_receives(pki: Pki) -> None:
+    size = 64 * MEBIBYTE
+    with pki.pair() as (developer, auditor):
+
+        def exchange(end: Connection, value: int) -> bool:
+            end.send(A, bytes([value]) * size)
+            return end.receive(A, size) == bytes([value ^ 1]) * size
+
+        other = background(exchange, auditor, 1)
+        assert exchange(developer, 0)
+        assert other.result(PATIENCE)
+
+
+def test_several_threads_may_send(pki: Pki) -> None:
+    with pki.pair() as (developer, auditor):
+        sent = [background(lambda value=value: developer.send(A, bytes([value]) * 50_000)) for value in range(8)]
+        got = sorted(bytes(auditor.receive(A, 50_000)) for _ in sent)
+        assert got == [bytes([value]) * 50_000 for value in range(8)]
+
+
+def test_back_pressure_bounds_memory(pki: Pki) -> None:
+    with pki.pair(max_frame=MEBIBYTE, queue_bytes=3 * MEBIBYTE) as (developer, auditor):
+        content = bytes(MEBIBYTE)
+
+        def send_all() -> None:
+            for _ in range(64):
+                developer.send(A, content)
+
+        tracemalloc.start()
+        try:
+            sending = background(send_all)
+            before = -1
+            while developer.messages_sent != before:  # until nothing moves any more
+                before = developer.messages_sent
+                time.sleep(0.3)
+            assert before < 40  # the queue and the buffers of the operating system, not all 64
+            assert tracemalloc.get_traced_memory()[1] < 4 * MEBIBYTE
+        finally:
+            tracemalloc.stop()
+        for _ in range(64):
+            assert auditor.receive(A) == content
+        sending.result(PATIENCE)
+
+
+def test_small_frames_count_against_the_queue_too(pki: Pki) -> None:
+    with pki.pair(queue_bytes=64 * 1024) as (developer, auditor):
+        sending = background(lambda: [developer.send(A) for _ in range(100_000)])
+        time.sleep(0.5)
+        assert len(auditor._queue) <= 256  # 64 KiB at 256 bytes an empty frame
+        auditor.close()
+        with pytest.raises(TransportError):
+            sending.result(PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (frame(0, b"x", version=2), "developer speaks frame version 2, we 1"),
+        (frame(1, b"x"), "sent frame 1 where 0 follows"),
+        (frame(0, b"x") + frame(0, b"x"), "sent frame 0 where 1 follows: replayed"),
+        (frame(0, b"x") + frame(2, b"x") + frame(1, b"x"), "sent frame 2 where 1 follows"),
+        (frame(0, b"x", kind=B), rf"developer sent a frame of kind {B} where kind \({A}\) is due"),
+        (frame(0, b"x", kind=3), "unknown kind 3"),
+        (frame(0, length=2**63), f"a frame of kind 16 and {2**63} bytes; the limit is 1000"),
+        (frame(0, b"x" * 900), r"sent 900 bytes for kind \(16\); it may be 500 at most"),
+        (frame(0, b"x", kind=HEARTBEAT), "of kind [02] and 1 bytes; the limit is 0"),
+        (frame(0, b"x", kind=CLOSE), "of kind [02] and 1 bytes; the limit is 0"),
+        (frame(0, b"x" * (MAX_ERROR_BYTES + 1), kind=ERROR), "kind 1 and 2049 bytes; the limit is 2048"),
+        (b"GET / HTTP/1.1\r\nHost: auditor\r\n\r\n", "speaks frame version"),
+    ],
+)
+@pytest.mark.parametrize("waiting", [True, False])
+def test_frames_that_are_refused(pki: Pki, sent: bytes, said: str, waiting: bool) -> None:
+    with pki.raw_peer(max_frame=1000) as (peer, auditor):
+
+        def receive_all() -> None:
+            while True:
+                auditor.receive(A, max_size=500)
+
+        received = background(receive_all) if waiting else None
+        if received is not None:
+            time.sleep(0.05)
+        peer.sendall(sent)
+        with pytest.raises(FrameError, match=said):
+            (received or background(receive_all)).result(PATIENCE)
+        with pytest.raises(FrameError):
+            auditor.send(A, b"a connection that failed stays failed")
+
+
+def test_a_wrong_size_is_refused_before_memory_is_taken(pki: Pki) -> None:
+    with pki.raw_peer(max_frame=1 << 40) as (peer, auditor):
+        received = background(auditor.receive, A, 8)
+        time.sleep(0.1)
+        tracemalloc.start()
+        try:
+            peer.sendall(frame(0, length=1 << 38))
+            with pytest.raises(FrameError, match=rf"sent {1 << 38} bytes for kind \(16\); it must be 8"):
+                received.result(PATIENCE)
+            assert tracemalloc.get_traced_memory()[1] < MEBIBYTE
+        finally:
+            tracemalloc.stop()
+
+
+def test_more_than_memory_holds_is_an_error_and_no_hang(pki: Pki) -> None:
+    with pki.raw_peer(max_frame=1 << 62) as (peer, auditor):
+        peer.sendall(frame(0, length=1 << 61))
+        with pytest.raises(FrameError, match="larger than this machine's memory"):
+            auditor.receive(A)
+
+
+def test_truncation_is_told_from_a_proper_end(pki: Pki) -> None:
+    with pki.raw_peer() as (peer, auditor):
+        peer.sendall(frame(0, b"whole") + frame(1, b"cut", length=10))
+        peer.close()
+        assert auditor.receive(A) == b"whole"
+        with pytest.raises(PeerLostError, match="developer went away without closing"):
+            auditor.receive(A)
+    with pki.pair() as (developer, auditor):
+        developer.send(A, b"whole")
+        developer.close()
+        assert auditor.receive(A) == b"whole"
+        with pytest.raises(PeerLostError, match="developer closed the connection before we were done"):
+            auditor.receive(A)
+
+
+def test_the_last_frame_survives_a_close_at_once(pki: Pki) -> None:
+    for _ in range(20):
+        with pki.pair() as (developer, auditor):
+            auditor.send(A, bytes(100_000))  # unread at the developer: a careless close would reset the connection
+            developer.send(B, bytes(100_000))
+            started = time.monotonic()
+            developer.close()
+            assert time.monotonic() - started < 0.9  # it need not wait for a peer that is alive
+            assert len(auditor.receive(B)) == 100_000
+
+
+def test_an_error_frame_brings_the_words_of_the_peer(pki: Pki) -> None:
+    failures: list[TransportError] = []
+    mine, theirs = pki.sockets()
+    developer, auditor = Connection(mine, "auditor"), Connection(theirs, "developer", on_failure=failures.append)
+    developer.fail("step 7: no such\x1b[2J column\r\n" + "é" * 5000)
+    with pytest.raises(PeerRefusedError, match=r"^developer: step 7: no such\[2J columné+") as caught:
+        auditor.receive(A)
+    assert len(str(caught.value).encode()) < MAX_ERROR_BYTES + 20
+    with pytest.raises(PeerRefusedError, match="step 7"):
+        auditor.send(A, b"x")
+    auditor.close()
+    assert [type(failure) for failure in failures] == [PeerRefusedError]
+    developer.fail("again")  # closed already: nothing happens
+    with pytest.raises(TransportError, match="closed on our side"):
+        developer.send(A)
+
+
+def test_a_refusal_reaches_a_peer_that_is_busy_sending(pki: Pki) -> None:
+    with pki.pair(queue_bytes=1000) as (developer, auditor):
+        sending = background(lambda: [developer.send(A, bytes(MEBIBYTE)) for _ in range(64)])
+        auditor.receive(A)
+        auditor.fail("the policy does not allow it")
+        with pytest.raises(PeerRefusedError, match="auditor: the policy does not allow it"):
+            sending.result(PATIENCE)
+
+
+def test_we_may_say_why_after_a_bad_frame(pki: Pki) -> None:
+    with pki.pair() as (developer, auditor):
+        developer.send(B, b"x")
+        with pytest.raises(FrameError) as caught:
+            auditor.receive(A)
+        auditor.fail(str(caught.value))
+        with pytest.raises(PeerRefusedError, match="auditor: developer sent a frame of kind 17"):
+            developer.receive(A)
+
+
+def test_damage_on_the_wire_is_noticed_by_tls(pki: Pki) -> None:
+    with pki.raw_peer() as (peer, auditor):
+        received = background(auditor.receive, A)
+        # Below TLS: a record of the right form that the peer's keys did not make.
+        tcp = peer.detach()
+        with socket.socket(fileno=tcp) as raw:
+            raw.sendall(b"\x17\x03\x03\x00\x40" + bytes(64))
+            with pytest.raises(FrameError, match="BAD_RECORD_MAC|bad record mac"):
+                received.result(PATIENCE)
+
+
+def test_misuse_is_refused(pki: Pki) -> None:
+    with pki.pair(max_frame=100) as (developer, auditor):
+        for kind in (HEARTBEAT, ERROR, CLOSE, 15, -1, 65536):
+            with pytest.raises(ValueError, match="kind is between"):
+                developer.send(kind)
+        with pytest.raises(FrameError, match="101 bytes to auditor exceeds 100; send it in parts"):
+            developer.send(A, bytes(101))
+        developer.send(A, bytes(100))
+        assert len(auditor.receive(A)) == 100
+        auditor.close()
+        with pytest.raises(TransportError, match="closed on our side"):
+            auditor.receive(A)
+
+
+def test_an_interrupted_send_poisons_the_connection(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pki.pair() as (developer, auditor):
+        original: Callable[..., int] = ssl.SSLSocket.send
+
+        def interrupted(sock: ssl.SSLSocket, data: memoryview, flags: int = 0) -> int:
+            if len(data) == MEBIBYTE - RECORD:
+                raise KeyboardInterrupt
+            return original(sock, data, flags)
+
+        monkeypatch.setattr(ssl.SSLSocket, "send", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            developer.send(A, bytes(MEBIBYTE))
+        with pytest.raises(TransportError, match="interrupted"):
+            developer.send(A, b"must not land in the middle of the other frame")
+        developer.close()
+        with pytest.raises(PeerLostError, match="without closing"):
+            auditor.receive(A)
