@@ -172,7 +172,8 @@ def _group(keys: NDArray[np.int64], size: int, rng: np.random.Generator) -> NDAr
     starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
     within = np.arange(n) - np.repeat(starts, np.diff([*starts, n]))
     persons = np.empty(n, np.int64)
-    persons[order] = np.cumsum(within % size == 0) - 1
+    numbers = np.cumsum(within % size == 0) - 1
+    persons[order] = rng.permutation(numbers[-1] + 1)[numbers]  # a number must not tell the key
     return persons
 
 
