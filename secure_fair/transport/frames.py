@@ -206,18 +206,8 @@ class Connection:
                 sequence += 1
         except StoppedError:
             return
-        except TransportError as error:
-            failure = error
-        except MemoryError:
-            failure = FrameError(f"{self.peer} sent a frame larger than this machine's memory; lower the batch size")
-        except TimeoutError:
-            failure = self._stalled("send anything")
-        except EOFError:
-            failure = PeerLostError(f"{self.peer} went away without closing the connection; see its own log")
-        except ssl.SSLError as error:
-            failure = FrameError(f"bytes from {self.peer} are not its TLS ({error.reason}); check the network")
-        except OSError as error:
-            failure = PeerLostError(f"{self.peer} went away ({error.strerror}); see its own log")
+        except (TransportError, OSError, EOFError, MemoryError) as error:
+            failure = self._explain(error)
         self._fail(failure)
         if isinstance(failure, (PeerLostError, PeerRefusedError)):
             self._stream.end()  # the peer may wait for our end
@@ -253,6 +243,19 @@ class Connection:
             if self._expected is not None and not self._queue:
                 self._expected.check(self.peer, kind, length)
             self._queued_bytes += need
+
+    def _explain(self, error: Exception) -> TransportError:
+        """What a failure to read means."""
+        if isinstance(error, TransportError):
+            return error
+        if isinstance(error, TimeoutError):
+            return self._stalled("send anything")
+        if isinstance(error, MemoryError):
+            return FrameError(f"{self.peer} sent a frame larger than this machine's memory; lower the batch size")
+        if isinstance(error, ssl.SSLError):
+            return FrameError(f"bytes from {self.peer} are not its TLS ({error.reason}); check the network")
+        how = "without closing the connection" if isinstance(error, EOFError) else f"({error})"
+        return PeerLostError(f"{self.peer} went away {how}; see its own log")
 
     def _stalled(self, what: str) -> PeerStalledError:
         return PeerStalledError(

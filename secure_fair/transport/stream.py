@@ -15,6 +15,8 @@ import ssl
 import threading
 import time
 
+PIECE = 1 << 16  # bytes a write: the reading thread gets its turn between two
+
 
 class StoppedError(Exception):
     """The stream was stopped by its owner, possibly in the middle of a frame."""
@@ -77,8 +79,8 @@ class TlsStream:
             if self._stopped:
                 raise StoppedError
             try:
-                with self._use:
-                    sent += self._sock.send(view[sent:] if sent else view)
+                with self._use:  # OpenSSL takes all of a piece, or wants the same piece again
+                    sent += self._sock.send(view[sent : sent + PIECE])
                 self.moved = time.monotonic()
             except ssl.SSLWantWriteError:
                 self._wait_writable(silence)

@@ -65,7 +65,7 @@ class Pki:
         """A developer that says what the test wants, and the auditor's connection to it."""
         mine, theirs = self.sockets()
         mine.settimeout(PATIENCE)
-        with mine, Connection(theirs, "developer", **options) as auditor:
+        with Connection(theirs, "developer", **options) as auditor, mine:
             yield mine, auditor
 
 

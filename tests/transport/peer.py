@@ -1,4 +1,4 @@
-"""A developer in a process of its own: connects, says that it is ready, and waits for a frame that never comes."""
+"""A developer in a process of its own: connects, says that it is ready, and sends back what it gets."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from secure_fair.transport.frames import Connection
 READY = 16
 
 
-def main(address: str, directory: Path, fingerprint: str) -> None:
+def main(address: str, directory: Path, fingerprint: str, timeout: float) -> None:
     identity = tls.Identity(directory / "developer.crt", directory / "developer.key", directory / "ca.crt")
     sock = tls.connect(address, tls.client_context(identity), "auditor", fingerprint, 20)
-    with Connection(sock, "auditor", timeout_seconds=20) as connection:
+    with Connection(sock, "auditor", timeout_seconds=timeout) as connection:
         connection.send(READY)
-        connection.receive(READY)
+        while True:
+            connection.send(READY, connection.receive(READY))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], float(sys.argv[4]))

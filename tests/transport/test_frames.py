@@ -19,6 +19,11 @@ from tests.transport.channels import PATIENCE, Pki, background
 A, B = FIRST_KIND, FIRST_KIND + 1
 
 
+def send_many(connection: Connection, count: int, body: bytes) -> None:
+    for _ in range(count):
+        connection.send(A, body)
+
+
 def frame(
     sequence: int, body: bytes = b"", kind: int = A, *, version: int = VERSION, length: int | None = None
 ) -> bytes:
@@ -91,14 +96,9 @@ def test_several_threads_may_send(pki: Pki) -> None:
 def test_back_pressure_bounds_memory(pki: Pki) -> None:
     with pki.pair(max_frame=MEBIBYTE, queue_bytes=3 * MEBIBYTE) as (developer, auditor):
         content = bytes(MEBIBYTE)
-
-        def send_all() -> None:
-            for _ in range(64):
-                developer.send(A, content)
-
         tracemalloc.start()
         try:
-            sending = background(send_all)
+            sending = background(send_many, developer, 64, content)
             before = -1
             while developer.messages_sent != before:  # until nothing moves any more
                 before = developer.messages_sent
@@ -114,7 +114,7 @@ def test_back_pressure_bounds_memory(pki: Pki) -> None:
 
 def test_small_frames_count_against_the_queue_too(pki: Pki) -> None:
     with pki.pair(queue_bytes=64 * 1024) as (developer, auditor):
-        sending = background(lambda: [developer.send(A) for _ in range(100_000)])
+        sending = background(send_many, developer, 100_000, b"")
         time.sleep(0.5)
         assert len(auditor._queue) <= 256  # 64 KiB at 256 bytes an empty frame
         auditor.close()
@@ -223,7 +223,7 @@ def test_an_error_frame_brings_the_words_of_the_peer(pki: Pki) -> None:
 
 def test_a_refusal_reaches_a_peer_that_is_busy_sending(pki: Pki) -> None:
     with pki.pair(queue_bytes=1000) as (developer, auditor):
-        sending = background(lambda: [developer.send(A, bytes(MEBIBYTE)) for _ in range(64)])
+        sending = background(send_many, developer, 64, bytes(MEBIBYTE))
         auditor.receive(A)
         auditor.fail("the policy does not allow it")
         with pytest.raises(PeerRefusedError, match="auditor: the policy does not allow it"):
@@ -247,7 +247,7 @@ def test_damage_on_the_wire_is_noticed_by_tls(pki: Pki) -> None:
         tcp = peer.detach()
         with socket.socket(fileno=tcp) as raw:
             raw.sendall(b"\x17\x03\x03\x00\x40" + bytes(64))
-            with pytest.raises(FrameError, match="BAD_RECORD_MAC|bad record mac"):
+            with pytest.raises(FrameError, match="BAD_RECORD_MAC"):
                 received.result(PATIENCE)
 
 
@@ -268,9 +268,11 @@ def test_misuse_is_refused(pki: Pki) -> None:
 def test_an_interrupted_send_poisons_the_connection(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
     with pki.pair() as (developer, auditor):
         original: Callable[..., int] = ssl.SSLSocket.send
+        calls: list[int] = []
 
         def interrupted(sock: ssl.SSLSocket, data: memoryview, flags: int = 0) -> int:
-            if len(data) == MEBIBYTE - RECORD:
+            calls.append(len(data))
+            if len(calls) == 5:
                 raise KeyboardInterrupt
             return original(sock, data, flags)
 
