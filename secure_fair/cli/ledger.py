@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import click
 
+from secure_fair.cli import console
 from secure_fair.privacy.accountant import UNIT
 from secure_fair.privacy.ledger import FORMAT, Ledger, Release
 
 
-@click.command()
+@click.command(epilog="Example: secure-fair ledger runs/orth/auditor/ledger.sqlite")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@console.json_option
 def ledger(file: Path, as_json: bool) -> None:
-    """Print the releases of an auditor's ledger and the epsilon spent per person.
-
-    Neither ids nor attributes are printed.
-
-    \b
-    Example:
-      secure-fair ledger runs/orth/auditor/ledger.sqlite
-    """
+    """Print the releases of an auditor's ledger FILE and the epsilon spent per person; no ids, no attributes."""
     with Ledger(file, by_person=None) as opened:
         result = summary(opened)
     if as_json:
-        click.echo(json.dumps(result, indent=2))
+        console.print_json(result)
         return
-    for release in result["releases"]:
-        answered = "" if release["answered"] else "  (debited; no stored answer)"
-        click.echo(
-            f"{release['time']}  {release['kind']:<20} {release['persons']:>8} persons  "
-            f"epsilon {_text(release['epsilon'])}{answered}"
-        )
+    rows = [
+        [row["time"], row["kind"], str(row["persons"]), _text(row["epsilon"]), "yes" if row["answered"] else "no"]
+        for row in result["releases"]
+    ]
+    console.print_table("Releases", ["time", "kind", "persons", "epsilon", "answer stored"], rows)
     epsilon = result["epsilon"]
     click.echo(
-        f"{len(result['releases'])} releases, {result['persons']} persons; epsilon spent per person at delta "
-        f"{result['delta']}: median {_text(epsilon['median'])}, largest {_text(epsilon['max'])}"
+        f"{result['persons']} persons have spent epsilon {_text(epsilon['median'])} (median), "
+        f"{_text(epsilon['max'])} (largest), at delta {result['delta']}"
     )
 
 

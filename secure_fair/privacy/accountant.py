@@ -95,6 +95,12 @@ def pure_cost(epsilons: Sequence[float]) -> Cost:
     return Cost(rho, sum(_ceil(epsilon) for epsilon in epsilons))
 
 
+def split_epsilon(epsilon: float, parts: int) -> float:
+    """Each part's share of a pure epsilon, rounded down so that the parts together cost no more than the whole."""
+    _check_epsilon(epsilon)
+    return _floor(epsilon) // parts / UNIT
+
+
 def noise_scale(cost: Cost, sensitivity: int) -> float:
     """Scale of the discrete Gaussian whose release costs `cost.rho` at this L2 sensitivity, rounded up."""
     return math.nextafter(sensitivity * math.sqrt(UNIT / (2 * cost.rho)) * (1 + 1e-15), math.inf)
@@ -143,14 +149,12 @@ def rho_of(epsilon: float, delta: float) -> float:
     return low
 
 
-def norm_limit_squared(blocks: int, clip: float, fraction_bits: int = FRACTION_BITS) -> int:
+def norm_limit_squared(blocks: int, clip: float) -> int:
     """Largest squared L2 norm of a record's integer vector: floor((R 2^f)^2), R = sqrt(blocks + 1) * clip, exactly."""
-    return math.floor(_radius_squared(blocks, clip) * (1 << 2 * fraction_bits))
+    return math.floor(_radius_squared(blocks, clip) * (1 << 2 * FRACTION_BITS))
 
 
-def moment_sensitivity(
-    categories: Sequence[int], blocks: int, clip: float, weight_bits: int = 0, fraction_bits: int = FRACTION_BITS
-) -> int:
+def moment_sensitivity(categories: Sequence[int], blocks: int, clip: float, weight_bits: int = 0) -> int:
     """L2 sensitivity, as an integer, of sum_i u_i (x) t_i in units of 2^-(f + weight_bits).
 
     categories: K of each attribute, or of each intersection, released together. K = 2 sends one column (the other is
@@ -159,7 +163,7 @@ def moment_sensitivity(
     integer weight floor(2^weight_bits / m) on each, so by the triangle inequality they move the sum no further.
     """
     columns = sum(1 if k == 2 else 2 for k in categories)
-    return _ceil_sqrt(columns * _radius_squared(blocks, clip) * (1 << 2 * (fraction_bits + weight_bits)))
+    return _ceil_sqrt(columns * _radius_squared(blocks, clip) * (1 << 2 * (FRACTION_BITS + weight_bits)))
 
 
 def _radius_squared(blocks: int, clip: float) -> Fraction:
