@@ -1,0 +1,182 @@
+"""What the dealer deals: step programs, and the plan of a session.
+
+A step program names everything that one protocol step consumes: masks (who knows them, shape), products of a
+developer's mask with an auditor's mask, sine tuples and truncation pairs. It holds shapes only, so the dealer and
+the hash that both parties confirm learn nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from secure_fair.errors import ProtocolError
+
+Shape = tuple[int, ...]
+MAX_STEP_ELEMENTS = 2**27  # 1 GiB of ring elements: a plan beyond this is a mistake or an attack
+MAX_STEPS = 2**31
+
+# A product takes the developer's mask `left` and the auditor's mask `right`.
+OPERATIONS: Mapping[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "matmul": lambda left, right: left @ right,
+    "transposed_left": lambda left, right: left.T @ right,
+    "transposed_right": lambda left, right: left @ right.T,
+    "swapped_transposed": lambda left, right: right @ left.T,
+    "rowwise_outer": lambda left, right: (left[:, :, None] * right[:, None, :]).reshape(left.shape[0], -1),
+}
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A uniform ring tensor that one party knows."""
+
+    owner: Literal["developer", "auditor"]
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Product:
+    """A sharing of operation(left, right), left a developer's mask and right an auditor's."""
+
+    left: str
+    right: str
+    operation: str
+
+
+@dataclass(frozen=True)
+class Sine:
+    """A shared phase r in [0, 2^phase_bits) and sharings of c_k sin(k w r), c_k cos(k w r), k = 1..len(c)."""
+
+    shape: Shape
+    phase_bits: int
+    value_bits: int
+    coefficients: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """A shared uniform r with sharings of r >> shift (logical) and of its highest bit."""
+
+    shape: Shape
+    shift: int
+
+
+@dataclass(frozen=True)
+class StepProgram:
+    """The correlated randomness of one protocol step."""
+
+    name: str
+    masks: Mapping[str, Mask] = field(default_factory=dict)
+    products: Mapping[str, Product] = field(default_factory=dict)
+    sines: Mapping[str, Sine] = field(default_factory=dict)
+    truncations: Mapping[str, Truncation] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> StepProgram:
+        """Read what came over the wire; anything malformed is a ProtocolError."""
+        try:
+            program = StepProgram(
+                name=str(value["name"]),
+                masks={k: Mask(v["owner"], _shape(v["shape"])) for k, v in value["masks"].items()},
+                products={k: Product(v["left"], v["right"], v["operation"]) for k, v in value["products"].items()},
+                sines={
+                    k: Sine(
+                        _shape(v["shape"]),
+                        int(v["phase_bits"]),
+                        int(v["value_bits"]),
+                        tuple(float(c) for c in v["coefficients"]),
+                    )
+                    for k, v in value["sines"].items()
+                },
+                truncations={
+                    k: Truncation(_shape(v["shape"]), int(v["shift"])) for k, v in value["truncations"].items()
+                },
+            )
+            program.validate()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ProtocolError(f"malformed step program ({type(error).__name__}); update both parties") from None
+        return program
+
+    def validate(self) -> None:
+        """Shapes, owners and operations make sense and stay below the size limit."""
+        total = sum(_size(mask.shape) for mask in self.masks.values())
+        for product in self.products.values():
+            left, right = self.masks[product.left], self.masks[product.right]
+            if left.owner != "developer" or right.owner != "auditor" or product.operation not in OPERATIONS:
+                raise ValueError("a product multiplies a developer's mask with an auditor's")
+            total += _size(product_shape(left.shape, right.shape, product.operation))
+        for sine in self.sines.values():
+            if not (1 <= sine.phase_bits <= 31 and 1 <= sine.value_bits <= 40 and sine.coefficients):
+                raise ValueError("sine tuple out of range")
+            total += _size(sine.shape) * 2 * len(sine.coefficients)
+        for truncation in self.truncations.values():
+            if not 1 <= truncation.shift <= 62:
+                raise ValueError("shift out of range")
+            total += _size(truncation.shape) * 2
+        if total > MAX_STEP_ELEMENTS:
+            raise ValueError("step program too large")
+
+
+def product_shape(left: Shape, right: Shape, operation: str) -> Shape:
+    """Shape of operation(left, right), computed without data. Raises ValueError when they do not fit."""
+    try:
+        meta = OPERATIONS[operation](torch.empty(left, device="meta"), torch.empty(right, device="meta"))
+    except (RuntimeError, IndexError):
+        raise ValueError(f"shapes {left} and {right} do not fit {operation}") from None
+    return tuple(meta.shape)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A session's step programs in order, run-length encoded: ((program, repeats), ...)."""
+
+    runs: tuple[tuple[StepProgram, int], ...]
+
+    def __iter__(self) -> Iterator[StepProgram]:
+        for program, repeats in self.runs:
+            for _ in range(repeats):
+                yield program
+
+    def __len__(self) -> int:
+        return sum(repeats for _, repeats in self.runs)
+
+    def encode(self) -> bytes:
+        """Canonical JSON; its SHA-256 is what both parties confirm."""
+        rows = [{"program": program.to_json(), "repeats": repeats} for program, repeats in self.runs]
+        return json.dumps(rows, sort_keys=True, separators=(",", ":")).encode()
+
+    def digest(self) -> str:
+        return hashlib.sha256(self.encode()).hexdigest()
+
+    @staticmethod
+    def decode(payload: bytes) -> Plan:
+        try:
+            rows = json.loads(payload)
+            runs = tuple((StepProgram.from_json(row["program"]), int(row["repeats"])) for row in rows)
+        except (ValueError, KeyError, TypeError):
+            raise ProtocolError("malformed plan; update both parties to one version") from None
+        if any(repeats < 1 for _, repeats in runs) or sum(repeats for _, repeats in runs) > MAX_STEPS:
+            raise ProtocolError("a plan's repeat counts are out of range")
+        return Plan(runs)
+
+
+def _size(shape: Shape) -> int:
+    size = 1
+    for extent in shape:
+        size *= extent
+    return size
+
+
+def _shape(value: Any) -> Shape:
+    shape = tuple(int(extent) for extent in value)
+    if any(extent < 0 for extent in shape) or len(shape) > 4 or _size(shape) > MAX_STEP_ELEMENTS:
+        raise ValueError("shape out of range")
+    return shape

@@ -1,0 +1,29 @@
+"""The only door: every value that a party learns from a secure computation passes through this module.
+
+A value opens to the developer alone (never to everyone, CrypTen's default) and is recorded before it is returned.
+The auditor learns nothing: it opens no values, it only sends its shares.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from secure_fair.mpc.engine.compat import ArithmeticSharedTensor
+from secure_fair.mpc.engine.party import Party
+from secure_fair.mpc.kinds import Kind
+
+
+def open_to_developer(party: Party, name: str, shared: ArithmeticSharedTensor) -> torch.Tensor | None:
+    """Open a shared ring tensor to the developer; the auditor gets None.
+
+    One message, auditor to developer: the auditor's share (8 bytes an element). The share is uniform to the developer
+    apart from the value itself, because the auditor's part of every product is fresh randomness of the dealer's.
+    """
+    if not party.is_developer:
+        party.send(Kind.OPEN, shared.share)
+        return None
+    (theirs,) = party.receive(Kind.OPEN, shared.share.shape)
+    value = shared.share + theirs
+    if party.recorder is not None:
+        party.recorder(name, value)
+    return value

@@ -1,0 +1,28 @@
+"""Kinds of frames that the parties and the dealer exchange; kinds below 16 belong to the transport itself.
+
+This list is the allow-list: a frame of any other kind, or of a size that the step's program does not give, ends the run.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Kind(IntEnum):
+    # between any two parties, at the start
+    HELLO = 16  # JSON: protocol version, role, run, digests of what must agree
+    # developer -> auditor
+    STEP = 17  # JSON header of a step: program, step, shapes; then the positions of its records, int32
+    END = 18  # no more steps: the run is over
+    # between developer and auditor, inside a step
+    MASKED = 19  # masked values: uniform to the receiver
+    OPEN = 20  # a share of a value that the receiver may know: the only kind that discloses anything
+    # developer or auditor -> dealer
+    PLAN = 21
+    CREDIT = 22  # how many further steps the dealer may deal ahead
+    REQUEST = 23  # a tuple for a CrypTen operation outside the plan
+    # dealer -> developer or auditor
+    SEED = 24
+    CORRECTION = 25
+    # between developer and auditor, for CrypTen's own collective operations
+    COLLECTIVE = 26

@@ -1,0 +1,194 @@
+"""The secure twins of the plaintext fairness terms: same value, same gradient, attributes never seen.
+
+The developer's side is a FairnessTerm that the training loop calls; the auditor's is an AuditorProgram that the
+auditor's process calls once a step. Both build the step's shapes from public numbers only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from secure_fair.fairness import objectives
+from secure_fair.fairness.terms import FairnessTerm, check_adversary, released_gradient
+from secure_fair.mpc.dealing.plan import StepProgram
+from secure_fair.mpc.engine.party import Party
+from secure_fair.mpc.engine.sharing import FRACTION_BITS, decode, encode, from_share
+from secure_fair.mpc.protocols import adversary, orthogonality
+from secure_fair.mpc.protocols.adversary import AdversaryShape
+from secure_fair.mpc.protocols.orthogonality import OrthogonalityShape
+from secure_fair.settings import Settings
+
+
+@dataclass(frozen=True)
+class PublicShape:
+    """What both parties know of a run: width d, task classes C, and the number of groups of each attribute."""
+
+    width: int
+    classes: int
+    groups: tuple[int, ...]
+
+    @property
+    def columns(self) -> int:
+        """K: columns of the joined one-hot table."""
+        return sum(self.groups)
+
+    @property
+    def logits(self) -> int:
+        """J: one logit for two groups, one-vs-rest for more."""
+        return sum(1 if k == 2 else k for k in self.groups)
+
+
+class Announce(Protocol):
+    """Tells the auditor which records the coming step is about: positions [n] in the agreed order."""
+
+    def __call__(self, positions: torch.Tensor) -> None: ...
+
+
+class AuditorProgram(Protocol):
+    """The auditor's side of one method."""
+
+    def step(self, party: Party, onehot: torch.Tensor) -> None:
+        """Take part in one step; `onehot` int64 [n, K], rows in the order announced."""
+
+    def state(self) -> dict[str, torch.Tensor]: ...
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None: ...
+
+
+def orthogonality_shape(settings: Settings, public: PublicShape, n: int) -> OrthogonalityShape:
+    classes = public.classes if settings.fairness.criterion == "odds" else 0
+    return OrthogonalityShape(n, public.width, public.columns, classes)
+
+
+def adversary_shape(settings: Settings, public: PublicShape, n: int) -> AdversaryShape:
+    options = settings.adversary
+    return AdversaryShape(n, public.width, public.logits, options.learning_rate, options.weight_decay)
+
+
+class SecureOrth:
+    """ORTH with the auditor's attributes secret-shared; opens G to us (release `gradient`)."""
+
+    name = "orth"
+
+    def __init__(self, settings: Settings, public: PublicShape, party: Party, announce: Announce) -> None:
+        self._settings, self._public, self._party, self._announce = settings, public, party, announce
+        self._within_classes = settings.fairness.criterion == "odds"
+
+    def begin(self, h: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor, /) -> None:
+        self._labels = labels if self._within_classes else None
+        self._centred = objectives.centre(objectives.normalise(h.float()), self._labels)
+        classes = None
+        if self._within_classes:
+            classes = torch.nn.functional.one_hot(labels.cpu().long(), self._public.classes)
+        self._announce(positions)
+        shape = orthogonality_shape(self._settings, self._public, len(h))
+        self._step = orthogonality.DeveloperStep(self._party, shape, encode(self._centred), classes)
+
+    def finish(self) -> torch.Tensor:
+        sums = decode(self._step.finish(), FRACTION_BITS).to(self._centred)
+        value, gradient = objectives.orth_from_sums(self._centred, sums, self._labels)
+        return released_gradient(self._centred, gradient, value)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class SecureAdversary:
+    """ADV with secret-shared targets and secret-shared adversary; opens the representation's gradient to us."""
+
+    name = "adv"
+
+    def __init__(self, settings: Settings, public: PublicShape, party: Party, announce: Announce) -> None:
+        check_adversary(settings.adversary.learning_rate, settings.adversary.weight_decay)
+        self._settings, self._public, self._party, self._announce = settings, public, party, announce
+        # The start is public (a seed), so the developer's share is zero; what is learned from attributes is shared.
+        self._w = from_share(torch.zeros(public.width + 1, public.logits, dtype=torch.int64))
+
+    def begin(self, h: torch.Tensor, _labels: torch.Tensor, positions: torch.Tensor, /) -> None:
+        self._u = objectives.normalise(h.float())
+        self._announce(positions)
+        self._shape = adversary_shape(self._settings, self._public, len(h))
+        u1 = objectives.with_bias(encode(self._u))
+        u1[:, -1] = 1 << FRACTION_BITS
+        self._step = adversary.DeveloperStep(self._party, self._shape, u1, self._w)
+
+    def finish(self) -> torch.Tensor:
+        opened, self._w = self._step.finish()
+        # What was opened carries eta / n; the objective wants (p - t) w^T.
+        sums = decode(opened, self._shape.gradient_bits) * (self._shape.n / self._shape.rate)
+        value, gradient = objectives.adversary_reversed(sums.to(self._u))
+        return released_gradient(self._u, gradient, value)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {"w share": self._w.share}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        self._w = from_share(state["w share"])
+
+    def close(self) -> None:
+        pass
+
+
+class AuditorOrth:
+    """The auditor's side of `SecureOrth`."""
+
+    def __init__(self, settings: Settings, public: PublicShape) -> None:
+        self._settings, self._public = settings, public
+
+    def step(self, party: Party, onehot: torch.Tensor) -> None:
+        orthogonality.auditor_step(party, orthogonality_shape(self._settings, self._public, len(onehot)), onehot)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        pass
+
+
+class AuditorAdversary:
+    """The auditor's side of `SecureAdversary`; its share starts as the public first weights."""
+
+    def __init__(self, settings: Settings, public: PublicShape) -> None:
+        self._settings, self._public = settings, public
+        start = objectives.adversary_start(public.width, public.logits, settings.training.seed)
+        self._w = from_share(encode(start, adversary.WEIGHT_BITS))
+
+    def step(self, party: Party, onehot: torch.Tensor) -> None:
+        targets = [objectives.adversary_targets(part) for part in onehot.split(list(self._public.groups), dim=1)]
+        shape = adversary_shape(self._settings, self._public, len(onehot))
+        self._w = adversary.auditor_step(party, shape, torch.cat(targets, dim=1), self._w)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {"w share": self._w.share}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        self._w = from_share(state["w share"])
+
+
+@dataclass(frozen=True)
+class SecureMethod:
+    """Both sides of a method under MPC, and what a step of n records needs from the dealer."""
+
+    developer: Callable[[Settings, PublicShape, Party, Announce], FairnessTerm]
+    auditor: Callable[[Settings, PublicShape], AuditorProgram]
+    program: Callable[[Settings, PublicShape, int], StepProgram]
+
+
+def secure_orth() -> SecureMethod:
+    """ORTH, release `gradient`."""
+    return SecureMethod(SecureOrth, AuditorOrth, lambda s, p, n: orthogonality_shape(s, p, n).program())
+
+
+def secure_adversary() -> SecureMethod:
+    """ADV, release `gradient`."""
+    return SecureMethod(SecureAdversary, AuditorAdversary, lambda s, p, n: adversary_shape(s, p, n).program())

@@ -1,0 +1,110 @@
+"""Developer, auditor and dealer as threads of one process over real TLS sockets: for protocol tests.
+
+The processes of a deployment are tested in tests/parties; the protocols themselves keep no global state.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from secure_fair.mpc.dealing.plan import Plan
+from secure_fair.mpc.dealing.server import serve_session
+from secure_fair.mpc.dealing.source import CorrelationSource
+from secure_fair.mpc.engine.party import Party
+from secure_fair.transport import certs, tls
+from secure_fair.transport.accept import Acceptor
+from secure_fair.transport.frames import Connection
+
+TIMEOUT = 20.0
+
+
+@dataclass
+class Outcome:
+    """What each side returned, and what was opened."""
+
+    developer: Any
+    auditor: Any
+    disclosed: list[tuple[str, torch.Tensor]] = field(default_factory=list)
+    rounds: int = 0
+    developer_bytes: int = 0
+    auditor_bytes: int = 0
+
+
+class Network:
+    """A trial authority and connected pairs."""
+
+    def __init__(self, folder: Path) -> None:
+        ca = certs.make_authority(folder)
+        self.identities = {}
+        self.fingerprints = {}
+        for name in ("developer", "auditor", "dealer"):
+            certificate = certs.make_party(folder, name, ["127.0.0.1"])
+            self.identities[name] = tls.Identity(certificate, certificate.with_suffix(".key"), ca)
+            self.fingerprints[name] = certs.fingerprint(certificate)
+
+    def pair(self, client: str, server: str) -> tuple[Connection, Connection]:
+        """(client's end, server's end)."""
+        context = tls.server_context(self.identities[server])
+        with Acceptor(tls.listen("127.0.0.1:0"), context) as acceptor, ThreadPoolExecutor(1) as pool:
+            accepted = pool.submit(acceptor.accept, {client: self.fingerprints[client]}, TIMEOUT)
+            mine = tls.connect(
+                acceptor.address,
+                tls.client_context(self.identities[client]),
+                server,
+                self.fingerprints[server],
+                TIMEOUT,
+            )
+            theirs = accepted.result(TIMEOUT)[1]
+        return (
+            Connection(mine, server, timeout_seconds=TIMEOUT),
+            Connection(theirs, client, timeout_seconds=TIMEOUT),
+        )
+
+    def run(self, plan: Plan, developer: Callable[[Party], Any], auditor: Callable[[Party], Any]) -> Outcome:
+        """Run both sides to their end; the first error of any side is raised."""
+        dev_aud, aud_dev = self.pair("developer", "auditor")
+        dev_deal, deal_dev = self.pair("developer", "dealer")
+        aud_deal, deal_aud = self.pair("auditor", "dealer")
+        ends = (dev_aud, aud_dev, dev_deal, deal_dev, aud_deal, deal_aud)
+        outcome = Outcome(None, None)
+        errors: list[BaseException] = []
+
+        def party_side(role: Any, peer: Connection, dealer: Connection, body: Callable[[Party], Any]) -> Any:
+            def recorder(name: str, value: torch.Tensor) -> None:
+                outcome.disclosed.append((name, value))
+
+            party = Party(role, peer, CorrelationSource(role, dealer, plan), recorder)
+            result = body(party)
+            party.source.close()
+            return result
+
+        def guarded(body: Callable[[], Any]) -> Any:
+            try:
+                return body()
+            except BaseException as error:
+                errors.append(error)
+                for end in ends:
+                    threading.Thread(target=end.fail, args=("test ended",), daemon=True).start()
+                raise
+
+        with ThreadPoolExecutor(3) as pool:
+            futures = [
+                pool.submit(guarded, lambda: serve_session(deal_dev, deal_aud, lambda _: None)),
+                pool.submit(guarded, lambda: party_side("developer", dev_aud, dev_deal, developer)),
+                pool.submit(guarded, lambda: party_side("auditor", aud_dev, aud_deal, auditor)),
+            ]
+        outcome.rounds, outcome.developer_bytes = dev_aud.rounds, dev_aud.bytes_sent
+        outcome.auditor_bytes = aud_dev.bytes_sent
+        for end in ends:
+            end.close()
+        if errors:
+            raise errors[0]
+        outcome.developer, outcome.auditor = futures[1].result(), futures[2].result()
+        return outcome
