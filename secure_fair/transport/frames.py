@@ -47,7 +47,8 @@ class Connection:
     One thread receives; any thread may send. `timeout_seconds`: the peer is stalled when nothing at all, not even a
     heartbeat, came for so long. `max_frame`: the largest body taken, in bytes. `queue_bytes` (default: `max_frame`):
     when as much waits to be received, the reader stops reading, and TCP slows the peer down; two parties that send to
-    each other before either receives need it to hold what they send. `on_failure` is called once, from the reader
+    each other before either receives need it to hold what they send, and a peer that dies meanwhile is noticed when
+    reading goes on. `on_failure` is called once, from the reader
     thread, when the peer is lost, stalls, refuses or sends a bad frame, so that a long computation can be interrupted.
 
     Counters, without heartbeats and other control frames: `bytes_sent` and `bytes_received` with frame headers and
@@ -106,8 +107,10 @@ class Connection:
             raise FrameError(f"a frame of {length} bytes to {self.peer} exceeds {self._max_frame}; send it in parts")
         with self._sending:
             self._raise_failure()
-            self._mid_frame = True
             try:
+                if self._mid_frame:
+                    raise BrokenPipeError("a heartbeat was cut off")
+                self._mid_frame = True
                 self._write(kind, views, length)
             except TimeoutError:
                 self._fail(self._stalled("take what we send"))
@@ -284,9 +287,11 @@ class Connection:
         for thread in (self._reader, self._pulse):
             if thread is not threading.current_thread():
                 thread.join(CLOSE_SECONDS)
-        with self._sending:  # a sender that was stopped has left by now, or leaves at once
-            last = b"" if self._mid_frame else HEADER.pack(VERSION, kind, self._sent_frames, len(body)) + body
-            self._stream.finish(last, CLOSE_SECONDS)
+        idle = self._sending.acquire(timeout=CLOSE_SECONDS)  # a sender that was stopped leaves at once
+        last = HEADER.pack(VERSION, kind, self._sent_frames, len(body)) + body
+        self._stream.finish(last if idle and not self._mid_frame else b"", CLOSE_SECONDS)
+        if idle:
+            self._sending.release()
 
 
 class _EndedError(PeerLostError):

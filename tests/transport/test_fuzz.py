@@ -60,10 +60,14 @@ def observe(pki: Pki, stream: bytes) -> tuple[list[bytes], type[TransportError]]
             mine.settimeout(PATIENCE)
             mine.sendall(stream)
         with pytest.raises(TransportError, match="developer") as caught:
-            while True:
-                bodies.append(bytes(auditor.receive(KIND, max_size=MAX_BODY)))
+            receive_into(bodies, auditor)
     assert str(caught.value).isprintable()
     return bodies, next(kind for kind in caught.type.__mro__ if kind.__module__ == "secure_fair.errors")
+
+
+def receive_into(bodies: list[bytes], connection: Connection) -> None:
+    while True:
+        bodies.append(bytes(connection.receive(KIND, max_size=MAX_BODY)))
 
 
 def check(pki: Pki, stream: bytes) -> None:
