@@ -46,7 +46,7 @@ def scan_labels(root: Path, report: Report) -> LabelTable:
             continue
         if not label:
             report(Problem(file, row, f"label missing for {shown(record)}", "label the image or remove the row"))
-        elif label not in codes:
+        elif classes and label not in codes:
             mend = f"write one of {', '.join(classes)}"
             report(Problem(file, row, f"label {shown(label)} is not a class of {task}", mend))
         elif split not in SPLITS:
@@ -54,7 +54,7 @@ def scan_labels(root: Path, report: Report) -> LabelTable:
         elif not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             report(Problem(file, row, f"path {shown(path)} is outside the folder", "name a file inside it"))
         else:
-            kept.append((record, root / path, codes[label], split))
+            kept.append((record, root / path, codes.get(label, 0), split))
     kept.sort()
     for code, name in enumerate(classes):
         if kept and not any(label == code and split == "train" for _, _, label, split in kept):

@@ -58,12 +58,14 @@ def read_rows(file: Path, columns: Sequence[str], report: Report) -> Iterator[tu
                 )
                 return
             at = [header.index(name) for name in columns]
-            for fields in reader:
+            for fields in filter(None, reader):
                 if len(fields) == len(header):
                     yield reader.line_num, tuple(fields[i].strip() for i in at)
-                elif fields:
+                else:
                     counts = f"{len(fields)} fields instead of {len(header)}"
                     report(Problem(file, reader.line_num, counts, "mend or remove the row"))
+            if reader.line_num <= 1:
+                report(Problem(file, 0, "no record", "prepare the folder again"))
     except FileNotFoundError:
         report(Problem(file, 0, "missing file", "write it with `secure-fair data prepare`, or name another folder"))
     except OSError as error:
