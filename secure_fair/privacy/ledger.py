@@ -27,11 +27,20 @@ from typing import Any, Self
 
 from secure_fair.errors import BudgetError, LedgerError
 from secure_fair.privacy.accountant import NOTHING, UNBOUNDED, Budget, Cost
-from secure_fair.privacy.ledger_files import create_key, read_key, verify_counter, write_counter
+from secure_fair.privacy.ledger_files import (
+    create_key,
+    link_new,
+    read_key,
+    temporary_beside,
+    verify_counter,
+    write_counter,
+)
 
 FORMAT = 1
 LOCK_SECONDS = 30.0
-_SCHEMA = """
+_SCHEMA = f"""
+PRAGMA journal_mode = WAL;
+BEGIN;
 CREATE TABLE meta (ledger TEXT NOT NULL, key_check BLOB NOT NULL, by_person INTEGER NOT NULL, counter INTEGER NOT NULL);
 CREATE TABLE persons (person BLOB PRIMARY KEY, rho INTEGER NOT NULL, pure INTEGER) WITHOUT ROWID;
 CREATE TABLE releases (id INTEGER PRIMARY KEY, time TEXT NOT NULL, kind TEXT NOT NULL, request BLOB NOT NULL,
@@ -39,6 +48,8 @@ CREATE TABLE releases (id INTEGER PRIMARY KEY, time TEXT NOT NULL, kind TEXT NOT
 CREATE INDEX releases_by_request ON releases (request);
 CREATE TABLE flips (person BLOB NOT NULL, question TEXT NOT NULL, value INTEGER NOT NULL,
     PRIMARY KEY (person, question)) WITHOUT ROWID;
+PRAGMA user_version = {FORMAT};
+COMMIT;
 """
 # A person without a row has spent nothing; NULL in `pure` (something was not pure DP) makes every sum with it NULL.
 _COUNT_OVER = """
@@ -101,10 +112,15 @@ class Ledger:
         if not exists:
             create_key(key_path)
         self._key = read_key(key_path)
+        self._key_check = hmac.digest(self._key, b"key check", "sha256")
         with self._mapped_errors():
+            if not exists:
+                self._create(bool(by_person))
             self._db = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
             try:
-                self._prepare(by_person)
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._db.execute("PRAGMA temp_store = MEMORY")
+                self._verify(by_person)
                 self._publish_counter()
             except BaseException:
                 self._db.close()
@@ -232,13 +248,12 @@ class Ledger:
         self._db.executemany("INSERT INTO batch VALUES (?)", ((person,) for person in hashes))
 
     @contextmanager
-    def _writing(self, verify: bool = True) -> Iterator[None]:
+    def _writing(self) -> Iterator[None]:
         """One atomic, durable transaction, alone on the ledger from its first read on."""
         with self._mapped_errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                if verify:
-                    verify_counter(self._counter_path, *self._counter())
+                verify_counter(self._counter_path, *self._counter())
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
@@ -254,26 +269,26 @@ class Ledger:
         except sqlite3.DatabaseError as error:
             raise LedgerError(f"{self._path}: not a usable ledger ({error}); restore the newest copy") from None
 
-    def _prepare(self, by_person: bool | None) -> None:
-        self._path.chmod(0o600)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA temp_store = MEMORY")
-        key_check = hmac.digest(self._key, b"key check", "sha256")
-        with self._writing(verify=False):
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0 and by_person is not None and not self._counter_path.exists():
-                for statement in _SCHEMA.split(";"):
-                    self._db.execute(statement)
-                self._db.execute("INSERT INTO meta VALUES (?, ?, ?, 0)", [os.urandom(16).hex(), key_check, by_person])
-                self._db.execute(f"PRAGMA user_version = {FORMAT}")
-            elif version != FORMAT:
-                raise LedgerError(
-                    f"{self._path}: ledger format {version}, this program reads {FORMAT}; restore the newest copy, "
-                    "or use the version of secure-fair that wrote it"
-                )
+    def _create(self, by_person: bool) -> None:
+        temporary = temporary_beside(self._path)
+        database = sqlite3.connect(temporary, isolation_level=None)
+        try:
+            database.executescript(_SCHEMA)
+            database.execute("INSERT INTO meta VALUES (?, ?, ?, 0)", [os.urandom(16).hex(), self._key_check, by_person])
+        finally:
+            database.close()
+        temporary.chmod(0o600)
+        link_new(temporary, self._path)
+
+    def _verify(self, by_person: bool | None) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version != FORMAT:
+            raise LedgerError(
+                f"{self._path}: ledger format {version}, this program reads {FORMAT}; restore the newest copy, "
+                "or use the version of secure-fair that wrote it"
+            )
         stored, grouped = self._db.execute("SELECT key_check, by_person FROM meta").fetchone()
-        if not hmac.compare_digest(stored, key_check):
+        if not hmac.compare_digest(stored, self._key_check):
             raise LedgerError(f"{self._path}.key: not this ledger's key, so budgets would start anew; restore it")
         if by_person is not None and bool(grouped) != by_person:
             raise LedgerError(

@@ -1,4 +1,4 @@
-"""The two small files beside a ledger: the key of its person hashes, and its monotonic counter of debits."""
+"""The files of a ledger: made once and whole; its key, and the monotonic counter of debits beside the table."""
 
 from __future__ import annotations
 
@@ -12,13 +12,25 @@ _VERSION = 1
 
 
 def create_key(path: Path) -> None:
-    """Write 256 random bits, mode 0600, complete from the moment the name exists; if another was first, it wins."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    """Write 256 random bits, mode 0600."""
+    temporary = temporary_beside(path)
     _write(temporary, os.urandom(32))
+    link_new(temporary, path)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name of this process's own in the same folder, not taken."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    return temporary
+
+
+def link_new(temporary: Path, path: Path) -> None:
+    """Give a complete file its name, from which moment it exists; if another process was first, that one's stays."""
     try:
         path.hardlink_to(temporary)
     except FileExistsError:
-        return
+        pass
     finally:
         temporary.unlink()
     _sync_folder(path.parent)
