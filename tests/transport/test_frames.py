@@ -138,8 +138,22 @@ def test_small_frames_count_against_the_queue_too(pki: Pki) -> None:
         (frame(0, b"x" * (MAX_ERROR_BYTES + 1), kind=ERROR), "kind 1 and 2049 bytes; the limit is 2048"),
         (b"GET / HTTP/1.1\r\nHost: auditor\r\n\r\n", "speaks frame version"),
     ],
+    ids=[
+        "version",
+        "first number",
+        "replay",
+        "order",
+        "kind",
+        "reserved kind",
+        "huge",
+        "larger than expected",
+        "heartbeat with body",
+        "close with body",
+        "long error",
+        "http",
+    ],  # fmt: skip
 )
-@pytest.mark.parametrize("waiting", [True, False])
+@pytest.mark.parametrize("waiting", [True, False], ids=["waiting", "later"])
 def test_frames_that_are_refused(pki: Pki, sent: bytes, said: str, waiting: bool) -> None:
     with pki.raw_peer(max_frame=1000) as (peer, auditor):
 

@@ -143,13 +143,17 @@ def test_tls_1_2_is_not_spoken(pki: Pki, port: Acceptor, caplog: pytest.LogCaptu
     assert "UNSUPPORTED_PROTOCOL" in caplog.text
 
 
-@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 100, b"\x16\x03\x01\xff\xff" + b"x" * 500, b""])
+@pytest.mark.parametrize(
+    "said",
+    [b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 100, b"\x16\x03\x01\xff\xff" + b"x" * 500, b""],
+    ids=["http", "zeros", "oversized record", "nothing"],
+)
 def test_plain_tcp_and_garbage(pki: Pki, port: Acceptor, said: bytes) -> None:
     def bad() -> None:
         with dial(port) as raw:
-            raw.sendall(said)
-            raw.shutdown(socket.SHUT_WR)
-            with contextlib.suppress(ConnectionResetError):
+            with contextlib.suppress(OSError):  # the port may close on it at any time
+                raw.sendall(said)
+                raw.shutdown(socket.SHUT_WR)
                 while raw.recv(1000):  # an alert at most, then the end
                     pass
 
