@@ -10,7 +10,8 @@ import click
 
 from secure_fair.cli import console
 from secure_fair.privacy.accountant import UNIT
-from secure_fair.privacy.ledger import FORMAT, Ledger, Release
+from secure_fair.privacy.ledger import Ledger, Release
+from secure_fair.privacy.ledger_store import FORMAT
 
 
 @click.command(epilog="Example: secure-fair ledger runs/orth/auditor/ledger.sqlite")

@@ -4,10 +4,6 @@ Order of a release, kept by `Ledger.answer`: debit everybody in the request (dur
 (durably), and only then hand the bytes to the caller to send. A crash may count a release that never left; it never
 forgets one that did. An identical request gets the identical stored bytes and nothing is computed again: the same
 noise on other inputs of the developer would cancel in a difference.
-
-Beside FILE lie FILE.key (secret of the keyed hash of person ids) and FILE.counter (debits that the table must hold),
-so a table restored from an older copy is refused. What this cannot see: somebody who puts back all the files of one
-old moment, or deletes them all.
 """
 
 from __future__ import annotations
@@ -15,42 +11,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from secure_fair.errors import BudgetError, LedgerError
+from secure_fair.errors import BudgetError
 from secure_fair.privacy.accountant import NOTHING, UNBOUNDED, Budget, Cost
-from secure_fair.privacy.ledger_files import (
-    create_key,
-    link_new,
-    read_key,
-    temporary_beside,
-    verify_counter,
-    write_counter,
-)
+from secure_fair.privacy.ledger_store import LedgerStore
 
-FORMAT = 1
-LOCK_SECONDS = 30.0
-_SCHEMA = f"""
-PRAGMA journal_mode = WAL;
-BEGIN;
-CREATE TABLE meta (ledger TEXT NOT NULL, key_check BLOB NOT NULL, by_person INTEGER NOT NULL, counter INTEGER NOT NULL);
-CREATE TABLE persons (person BLOB PRIMARY KEY, rho INTEGER NOT NULL, pure INTEGER) WITHOUT ROWID;
-CREATE TABLE releases (id INTEGER PRIMARY KEY, time TEXT NOT NULL, kind TEXT NOT NULL, request BLOB NOT NULL,
-    persons INTEGER NOT NULL, rho INTEGER NOT NULL, pure INTEGER, delta REAL NOT NULL, answer BLOB);
-CREATE INDEX releases_by_request ON releases (request);
-CREATE TABLE flips (person BLOB NOT NULL, question TEXT NOT NULL, value INTEGER NOT NULL,
-    PRIMARY KEY (person, question)) WITHOUT ROWID;
-PRAGMA user_version = {FORMAT};
-COMMIT;
-"""
 # A person without a row has spent nothing; NULL in `pure` (something was not pure DP) makes every sum with it NULL.
 _COUNT_OVER = """
 SELECT count(*) FROM batch LEFT JOIN persons USING (person)
@@ -101,34 +72,12 @@ class Ledger:
     """
 
     def __init__(self, path: Path, by_person: bool | None) -> None:
-        self._path = path
-        key_path = path.with_name(path.name + ".key")
-        self._counter_path = path.with_name(path.name + ".counter")
-        counted = self._counter_path.exists()  # asked before the next line: a process that creates both makes it last
-        exists = path.exists()
-        if not exists and (counted or by_person is None):
-            gone = "is gone but its counter is there" if counted else "does not exist"
-            raise LedgerError(f"{path}: the ledger {gone}; mend the path, or restore the newest copy")
-        if not exists:
-            create_key(key_path)
-        self._key = read_key(key_path)
-        self._key_check = hmac.digest(self._key, b"key check", "sha256")
-        with self._mapped_errors():
-            if not exists:
-                self._create(bool(by_person))
-            self._db = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
-            try:
-                self._db.execute("PRAGMA synchronous = FULL")
-                self._db.execute("PRAGMA temp_store = MEMORY")
-                self._verify(by_person)
-                self._publish_counter()
-            except BaseException:
-                self._db.close()
-                raise
+        self._store = LedgerStore(path, by_person)
+        self._db = self._store.database
 
     def close(self) -> None:
         """Close the file; a `with` block does it too."""
-        self._db.close()
+        self._store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -161,14 +110,13 @@ class Ledger:
         A request that was debited and not answered (a crash) is debited again. An unbounded cost (`gradient`) is
         recorded and not limited: allowing it is the policy's decision, and ends its people's bounded budget.
         """
+        row = self._db.execute(
+            "SELECT id, answer FROM releases WHERE request = ? AND answer IS NOT NULL ORDER BY id LIMIT 1", [request]
+        ).fetchone()
+        if row is not None:
+            return Reservation(*row)
         hashes = self._hashes(persons)
-        with self._writing():
-            row = self._db.execute(
-                "SELECT id, answer FROM releases WHERE request = ? AND answer IS NOT NULL ORDER BY id LIMIT 1",
-                [request],
-            ).fetchone()
-            if row is not None:
-                return Reservation(*row)
+        with self._store.debiting():
             self._load_batch(hashes)
             self._require_budget(len(hashes), cost, budget)
             self._db.execute(_DEBIT, {"rho": cost.rho, "pure": cost.pure, "most": UNBOUNDED})
@@ -178,26 +126,24 @@ class Ledger:
                 " RETURNING id",
                 [now, kind, request, len(hashes), cost.rho, cost.pure, budget.delta],
             ).fetchone()[0]
-            self._db.execute("UPDATE meta SET counter = counter + 1")
-        self._publish_counter()
         return Reservation(release, None)
 
     def check(self, persons: Iterable[str], cost: Cost, budget: Budget) -> None:
         """Raise BudgetError if `reserve` would now; debits nothing. Spares both sides a protocol run in vain."""
         hashes = self._hashes(persons)
-        with self._writing():
+        with self._store.writing():
             self._load_batch(hashes)
             self._require_budget(len(hashes), cost, budget)
 
     def commit_answer(self, reservation: Reservation, answer: bytes) -> None:
         """Store the answer durably; send it after this returns, not before."""
-        with self._writing():
+        with self._store.writing():
             self._db.execute("UPDATE releases SET answer = ? WHERE id = ?", [answer, reservation.release])
 
     def memoise(self, question: str, persons: Sequence[str], drawn: Sequence[int]) -> list[int]:
         """For each person the value first drawn for `question`: that of `drawn` where there was none before."""
         hashes = [self._hash(person) for person in persons]
-        with self._writing():
+        with self._store.writing():
             rows = zip(hashes, [question] * len(hashes), drawn, strict=True)
             self._db.executemany("INSERT OR IGNORE INTO flips VALUES (?, ?, ?)", rows)
             stored = dict(self._db.execute("SELECT person, value FROM flips WHERE question = ?", [question]))
@@ -240,67 +186,9 @@ class Ledger:
 
     def _hash(self, person: str) -> bytes:
         # 128 bits: a collision would merge two budgets, which counts too much and never too little
-        return hmac.digest(self._key, b"person\0" + person.encode(), "sha256")[:16]
+        return hmac.digest(self._store.key, b"person\0" + person.encode(), "sha256")[:16]
 
     def _load_batch(self, hashes: list[bytes]) -> None:
         self._db.execute("CREATE TEMP TABLE IF NOT EXISTS batch (person BLOB PRIMARY KEY) WITHOUT ROWID")
         self._db.execute("DELETE FROM batch")
         self._db.executemany("INSERT INTO batch VALUES (?)", ((person,) for person in hashes))
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """One atomic, durable transaction, alone on the ledger from its first read on."""
-        with self._mapped_errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                verify_counter(self._counter_path, *self._counter())
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _mapped_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise LedgerError(f"{self._path}: {error}; free the lock or the disk, then run again") from None
-        except sqlite3.DatabaseError as error:
-            raise LedgerError(f"{self._path}: not a usable ledger ({error}); restore the newest copy") from None
-
-    def _create(self, by_person: bool) -> None:
-        temporary = temporary_beside(self._path)
-        database = sqlite3.connect(temporary, isolation_level=None)
-        try:
-            database.executescript(_SCHEMA)
-            database.execute("INSERT INTO meta VALUES (?, ?, ?, 0)", [os.urandom(16).hex(), self._key_check, by_person])
-        finally:
-            database.close()
-        temporary.chmod(0o600)
-        link_new(temporary, self._path)
-
-    def _verify(self, by_person: bool | None) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version != FORMAT:
-            raise LedgerError(
-                f"{self._path}: ledger format {version}, this program reads {FORMAT}; restore the newest copy, "
-                "or use the version of secure-fair that wrote it"
-            )
-        stored, grouped = self._db.execute("SELECT key_check, by_person FROM meta").fetchone()
-        if not hmac.compare_digest(stored, self._key_check):
-            raise LedgerError(f"{self._path}.key: not this ledger's key, so budgets would start anew; restore it")
-        if by_person is not None and bool(grouped) != by_person:
-            raise LedgerError(
-                f"{self._path}: counts per {'person' if grouped else 'record'}, and the policy now says otherwise, "
-                "which would refund what was spent; restore `person` in the policy"
-            )
-
-    def _counter(self) -> tuple[str, int]:
-        name, counter = self._db.execute("SELECT ledger, counter FROM meta").fetchone()
-        return str(name), int(counter)
-
-    def _publish_counter(self) -> None:
-        """After the commit, under SQLite's lock: the counter never goes back, and never leads the table."""
-        with self._writing():
-            write_counter(self._counter_path, *self._counter())
