@@ -151,7 +151,7 @@ def test_small_frames_count_against_the_queue_too(pki: Pki) -> None:
         "close with body",
         "long error",
         "http",
-    ],  # fmt: skip
+    ],
 )
 @pytest.mark.parametrize("waiting", [True, False], ids=["waiting", "later"])
 def test_frames_that_are_refused(pki: Pki, sent: bytes, said: str, waiting: bool) -> None:

@@ -150,12 +150,11 @@ def test_tls_1_2_is_not_spoken(pki: Pki, port: Acceptor, caplog: pytest.LogCaptu
 )
 def test_plain_tcp_and_garbage(pki: Pki, port: Acceptor, said: bytes) -> None:
     def bad() -> None:
-        with dial(port) as raw:
-            with contextlib.suppress(OSError):  # the port may close on it at any time
-                raw.sendall(said)
-                raw.shutdown(socket.SHUT_WR)
-                while raw.recv(1000):  # an alert at most, then the end
-                    pass
+        with dial(port) as raw, contextlib.suppress(OSError):  # the port may close on it at any time
+            raw.sendall(said)
+            raw.shutdown(socket.SHUT_WR)
+            while raw.recv(1000):  # an alert at most, then the end
+                pass
 
     serves_after(pki, port, bad)
 
