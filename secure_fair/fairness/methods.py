@@ -1,7 +1,7 @@
 """The registry of methods: a new method is one objective with its secure twin, and one entry here.
 
 Factories are named, not imported, so that reading the registry loads neither torch nor CrypTen. A plain factory takes
-(settings, onehot [N, K] of the training ids, width d) and gives a FairnessTerm.
+(settings, one-hot tables [N, K] of the training ids, one per attribute, width d) and gives a FairnessTerm.
 """
 
 from __future__ import annotations

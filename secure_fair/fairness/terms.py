@@ -14,6 +14,8 @@ from secure_fair.errors import SettingsError
 from secure_fair.fairness import objectives
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from secure_fair.settings import Settings
@@ -104,7 +106,7 @@ class PlainOrth(_PlainTerm):
 
 
 class PlainAdversary(_PlainTerm):
-    """ADV with the attributes `onehot` [N, K] in memory, rows by position.
+    """ADV with the adversary's `targets` [N, J] in memory, rows by position.
 
     Order inside a step: the representation's gradient is taken at the weights before their update. Weights are float64
     on the CPU: n * d is small, and the secure twin is compared with this one over many steps.
@@ -112,11 +114,11 @@ class PlainAdversary(_PlainTerm):
 
     name = "adv"
 
-    def __init__(self, onehot: Tensor, width: int, learning_rate: float, weight_decay: float, seed: int) -> None:
+    def __init__(self, targets: Tensor, width: int, learning_rate: float, weight_decay: float, seed: int) -> None:
         check_adversary(learning_rate, weight_decay)
-        self._targets = objectives.adversary_targets(onehot)
+        self._targets = targets
         self._learning_rate, self._weight_decay = learning_rate, weight_decay
-        self._w = objectives.adversary_start(width, self._targets.shape[1], seed)  # [d + 1, J]
+        self._w = objectives.adversary_start(width, targets.shape[1], seed)  # [d + 1, J]
 
     def begin(self, h: Tensor, _labels: Tensor, positions: Tensor, /) -> None:
         self._u = objectives.normalise(h.float())
@@ -144,17 +146,18 @@ def check_adversary(learning_rate: float, weight_decay: float) -> None:
         )
 
 
-def plain_erm(_settings: Settings, _onehot: Tensor | None, _width: int) -> FairnessTerm:
+def plain_erm(_settings: Settings, _attributes: Sequence[Tensor], _width: int) -> FairnessTerm:
     """ERM: needs no attributes."""
     return NoTerm()
 
 
-def plain_orth(settings: Settings, onehot: Tensor, _width: int) -> FairnessTerm:
-    """ORTH in plaintext for the training split's attributes `onehot` [N, K]."""
-    return PlainOrth(onehot, settings.fairness.criterion)
+def plain_orth(settings: Settings, attributes: Sequence[Tensor], _width: int) -> FairnessTerm:
+    """ORTH in plaintext; the penalties of several attributes add up, each one-hot [N, K] over the training ids."""
+    return PlainOrth(torch.cat(list(attributes), dim=1), settings.fairness.criterion)
 
 
-def plain_adversary(settings: Settings, onehot: Tensor, width: int) -> FairnessTerm:
-    """ADV in plaintext for the training split's attributes `onehot` [N, K] and representations of `width` d."""
+def plain_adversary(settings: Settings, attributes: Sequence[Tensor], width: int) -> FairnessTerm:
+    """ADV in plaintext for representations of `width` d; each attribute has columns of the adversary of its own."""
+    targets = torch.cat([objectives.adversary_targets(onehot) for onehot in attributes], dim=1)
     options = settings.adversary
-    return PlainAdversary(onehot, width, options.learning_rate, options.weight_decay, settings.training.seed)
+    return PlainAdversary(targets, width, options.learning_rate, options.weight_decay, settings.training.seed)

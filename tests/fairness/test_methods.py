@@ -14,7 +14,7 @@ from secure_fair.settings import Settings, parse
 def test_every_method_has_a_plain_factory_and_a_weight_for_each_release() -> None:
     onehot = torch.eye(2, dtype=torch.int64)
     for name, method in methods.METHODS.items():
-        assert methods.factory(method.plain)(Settings(), onehot, 4).name == name
+        assert methods.factory(method.plain)(Settings(), [onehot], 4).name == name
         assert set(method.default_weight) == set(method.releases)
         assert set(method.secure) == set(method.releases) - {"none"}
 

@@ -8,7 +8,16 @@ from torch.nn import functional
 
 from secure_fair.errors import SettingsError
 from secure_fair.fairness import objectives
-from secure_fair.fairness.terms import FairnessTerm, NoTerm, PlainAdversary, PlainOrth, released_gradient
+from secure_fair.fairness.terms import (
+    FairnessTerm,
+    NoTerm,
+    PlainAdversary,
+    PlainOrth,
+    plain_adversary,
+    plain_orth,
+    released_gradient,
+)
+from secure_fair.settings import Settings
 
 WIDTH = 6
 
@@ -65,7 +74,7 @@ def test_orth_reads_the_rows_of_its_positions(criterion: str, groups: int) -> No
 def test_adversary_step_is_gradient_reversal_with_sgd(groups: int) -> None:
     """Three steps equal torch's own SGD on the logistic loss, with the representation's gradient reversed."""
     table = attributes(groups)
-    term = PlainAdversary(table, WIDTH, learning_rate=0.5, weight_decay=0.05, seed=4)
+    term = PlainAdversary(objectives.adversary_targets(table), WIDTH, learning_rate=0.5, weight_decay=0.05, seed=4)
     targets = objectives.adversary_targets(table)
     w = objectives.adversary_start(WIDTH, targets.shape[1], 4).requires_grad_()
     optimiser = torch.optim.SGD([w], lr=0.5, weight_decay=0.05)
@@ -85,7 +94,10 @@ def test_adversary_step_is_gradient_reversal_with_sgd(groups: int) -> None:
 
 def test_adversary_goes_on_exactly_from_its_state() -> None:
     table = attributes(2)
-    first, second = (PlainAdversary(table, WIDTH, learning_rate=0.5, weight_decay=0.05, seed=4) for _ in range(2))
+    first, second = (
+        PlainAdversary(objectives.adversary_targets(table), WIDTH, learning_rate=0.5, weight_decay=0.05, seed=4)
+        for _ in range(2)
+    )
     step(first, *batch(0))
     second.restore(first.state())
     value, gradient = step(first, *batch(1))
@@ -96,7 +108,7 @@ def test_adversary_goes_on_exactly_from_its_state() -> None:
 
 def test_minimising_the_term_lowers_the_adversarys_success() -> None:
     table = attributes(2)
-    term = PlainAdversary(table, WIDTH, learning_rate=1.0, weight_decay=0.05, seed=4)
+    term = PlainAdversary(objectives.adversary_targets(table), WIDTH, learning_rate=1.0, weight_decay=0.05, seed=4)
     h, labels, positions = batch(5)
     for _ in range(20):
         step(term, h, labels, positions)
@@ -112,4 +124,16 @@ def test_minimising_the_term_lowers_the_adversarys_success() -> None:
 
 def test_a_step_that_voids_the_bound_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"lower `adversary\.learning_rate`"):
-        PlainAdversary(attributes(2), WIDTH, learning_rate=30.0, weight_decay=0.05, seed=0)
+        PlainAdversary(attributes(2)[:, 1:], WIDTH, learning_rate=30.0, weight_decay=0.05, seed=0)
+
+
+def test_the_penalties_of_several_attributes_add_up() -> None:
+    tables = [attributes(2), attributes(3)]
+    h, labels, positions = batch(6)
+    for make in (plain_orth, plain_adversary):
+        _, joined = step(make(Settings(), tables, WIDTH), h, labels, positions)
+        if make is plain_orth:
+            apart = [step(make(Settings(), [table], WIDTH), h, labels, positions)[1] for table in tables]
+            torch.testing.assert_close(joined, apart[0] + apart[1])
+        assert joined.abs().max() > 0
+    assert plain_adversary(Settings(), tables, WIDTH).state()["w"].shape == (WIDTH + 1, 1 + 3)
