@@ -256,7 +256,9 @@ def _hair_in_front(canvas: Canvas, traits: Traits, shape: _Shape, photo: np.rand
     t = np.linspace(1, -1, 31)
     line = fringe - 0.05 * (1 - t * t) * (0.1 if traits.bangs else 1.0) + 0.10 * np.abs(t) ** 6
     line += (0.014 * np.sin(13 * t + 1) if traits.wavy else 0.005 * np.sin(23 * t)) + 0.05 * shape.parting * t
-    hairline = np.stack([edge * t, line], axis=1)
+    line = np.maximum(line, -0.95 * shape.height)
+    skull = shape.width * np.sqrt(1 - (line / shape.height) ** 2)  # half the head's width at that height
+    hairline = np.stack([0.97 * skull * t, line], axis=1)
     canvas.fill(np.concatenate([outer, hairline]), shape.hair)
     if long:
         for side in (-1, 1):
@@ -270,7 +272,7 @@ def _hair_in_front(canvas: Canvas, traits: Traits, shape: _Shape, photo: np.rand
         ripple = 0.012 * np.sin(14 * sweep + start) if traits.wavy else 0.0
         x = shape.width * (shape.parting + (start - shape.parting) * (0.3 + 0.75 * sweep)) + ripple
         y = -shape.height * (1.06 - 0.22 * sweep - 0.35 * (np.abs(start) * sweep) ** 2)
-        canvas.line(np.stack([x, y], axis=1), shape.hair * photo.uniform(0.75, 1.3) + 8, 0.006)
+        canvas.line(np.stack([x, y], axis=1), shape.hair * photo.uniform(0.8, 1.15) + 4, 0.006)
 
 
 def _glasses(canvas: Canvas, shape: _Shape, yaw: float, photo: np.random.Generator) -> None:
