@@ -21,6 +21,7 @@ INTERRUPTED = 130  # what a shell reports for a program stopped by Ctrl-C
 
 # name -> (module:attribute, one line for `secure-fair --help`)
 COMMANDS = {
+    "data": ("secure_fair.cli.data:data", "Draw procedural faces, prepare a data set for the parties, check a folder."),
     "ledger": ("secure_fair.cli.ledger:ledger", "Show what an auditor has released so far, and the privacy spent."),
     "certs": ("secure_fair.cli.certs:certs", "Make a private authority and party certificates for a trial."),
     "doctor": ("secure_fair.cli.doctor:doctor", "Check this installation; every failing line says what to mend."),
