@@ -14,6 +14,7 @@ from PIL import Image
 from secure_fair.data.alignment import differences
 from secure_fair.data.attributes import AttributeTable, scan_attributes, scan_schema
 from secure_fair.data.folders import Progress, no_progress
+from secure_fair.data.jpeg import BROKEN
 from secure_fair.data.labels import SPLITS, LabelTable, scan_labels
 from secure_fair.data.tables import Problem, read_rows, shown
 from secure_fair.errors import DataError
@@ -126,6 +127,6 @@ def _picture(place: tuple[Path, int, Path]) -> Problem | None:
             image.load()
     except FileNotFoundError:
         return Problem(table, row, f"missing file {path}", "restore it or remove the row")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         return Problem(table, row, f"broken JPEG {path} ({error})", "replace it or remove the row")
     return None

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from secure_fair.data.jpeg import BROKEN
 from secure_fair.data.labels import LabelTable, read_labels
 from secure_fair.errors import DataError
 
@@ -50,7 +51,7 @@ class TransformSpec:
                 return self._fit(image.convert("RGB"))
         except FileNotFoundError:
             raise DataError(f"{path}: missing file; restore it or remove its row from labels.csv") from None
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except BROKEN as error:
             raise DataError(f"{path}: broken image ({error}); replace it or remove its row from labels.csv") from None
 
     def _fit(self, image: Image.Image) -> Tensor:

@@ -7,6 +7,9 @@ import re
 
 from PIL import Image
 
+# What PIL raises on a file that is not a whole picture.
+BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
 _JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 # In entropy-coded data 0xff is followed by 0 (a stuffed byte) or by a restart marker; anything else is a marker.
 _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)
@@ -18,7 +21,7 @@ def strip(data: bytes) -> bytes:
 
     A camera's serial number or a place would tell about a person, and an appended block about anything. The Adobe
     segment stays, since colours depend on it; an orientation tag goes (aligned faces have none). Decodes the result
-    once. Raises ValueError when this is no whole JPEG.
+    once. Raises one of BROKEN when this is no whole JPEG.
     """
     if data[:2] != b"\xff\xd8":
         raise ValueError("not a JPEG file")

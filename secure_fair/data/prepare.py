@@ -130,7 +130,7 @@ def _take_in(source: Source, incoming: Path, seed: int, progress: Progress) -> d
             for done, (index, future) in enumerate([(index, pool.submit(take, index)) for index in order], 1):
                 try:
                     hashes[index] = future.result()
-                except (OSError, ValueError, SyntaxError) as error:
+                except jpeg.BROKEN as error:
                     broken.append(f"{source.images[index]}: broken JPEG ({error})")
                 progress(done, len(order))
         except BaseException:
