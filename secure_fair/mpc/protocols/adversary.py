@@ -30,7 +30,7 @@ import torch
 
 from secure_fair.errors import ProtocolError
 from secure_fair.mpc.dealing.correlations import TruncationShare, logical_shift
-from secure_fair.mpc.dealing.plan import Mask, Product, StepProgram, Truncation
+from secure_fair.mpc.dealing.plan import OPERATIONS, Mask, Product, StepProgram, Truncation
 from secure_fair.mpc.engine.compat import ArithmeticSharedTensor
 from secure_fair.mpc.engine.opening import open_to_developer
 from secure_fair.mpc.engine.party import Party
@@ -128,17 +128,19 @@ class DeveloperStep:
         party.send(Kind.MASKED, step.mask("r").hide(r))
 
         own = r @ w.T + developer_share(step, "gradient r w'", w_masked)  # [n, d+1], while the auditor computes
-        x = shape.decay_factor * w + u.T @ r  # [d+1, J]
+        x = shape.decay_factor * w + OPERATIONS["transposed_left"](u, r)  # [d+1, J]
         r_masked, their_x = party.receive(Kind.MASKED, (shape.n, shape.j), w.shape)
         gradient = own + developer_share(step, "gradient w r'", r_masked)
-        opened = open_to_developer(party, OPENED, from_share(gradient[:, : shape.d].contiguous()))
+        opened = open_to_developer(party, OPENED, from_share(gradient[:, : shape.d].contiguous()), shape.gradient_bits)
         assert opened is not None  # noqa: S101 (we are the developer)
 
         dealt = step.truncation("update")
         masked_x = x + developer_share(step, "update", r_masked) + (1 << _OFFSET_BITS) + dealt.mask
         party.send(Kind.MASKED, masked_x)
         total = masked_x + their_x
-        truncated = logical_shift(total, shape.shift) - (1 << (_OFFSET_BITS - shape.shift)) + _carry(total, dealt, shape)
+        truncated = (
+            logical_shift(total, shape.shift) - (1 << (_OFFSET_BITS - shape.shift)) + _carry(total, dealt, shape)
+        )
         return opened, from_share(w - truncated)
 
 

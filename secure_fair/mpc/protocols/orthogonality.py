@@ -22,11 +22,11 @@ from dataclasses import dataclass
 
 import torch
 
-from secure_fair.mpc.dealing.plan import Mask, Product, StepProgram
+from secure_fair.mpc.dealing.plan import OPERATIONS, Mask, Product, StepProgram
 from secure_fair.mpc.dealing.source import StepRandomness
 from secure_fair.mpc.engine.opening import open_to_developer
 from secure_fair.mpc.engine.party import Party
-from secure_fair.mpc.engine.sharing import from_share
+from secure_fair.mpc.engine.sharing import FRACTION_BITS, from_share
 from secure_fair.mpc.kinds import Kind
 from secure_fair.mpc.protocols.product import auditor_share, developer_share
 
@@ -101,7 +101,7 @@ class DeveloperStep:
     def finish(self) -> torch.Tensor:
         """G, int64 [n, d] with 16 fractional bits."""
         share = self._parity_share() if self._shape.classes == 0 else self._odds_share()
-        opened = open_to_developer(self._party, OPENED, from_share(share))
+        opened = open_to_developer(self._party, OPENED, from_share(share), FRACTION_BITS)
         assert opened is not None  # noqa: S101 (we are the developer)
         return opened
 
@@ -116,7 +116,7 @@ class DeveloperStep:
         step, shape = self._step, self._shape
         t_masked, q_masked = self._party.receive(Kind.MASKED, (shape.n, shape.k), (shape.n, shape.joint))
         q = developer_share(step, "joint", t_masked)  # [n, CK]
-        m = self._h.T @ q + developer_share(step, "moment", q_masked)  # [d, CK]
+        m = OPERATIONS["transposed_left"](self._h, q) + developer_share(step, "moment", q_masked)  # [d, CK]
         self._party.send(Kind.MASKED, step.mask("m").hide(m), step.mask("q").hide(q))
         own = q @ m.T + developer_share(step, "gradient m q'", q_masked)  # [n, d], while the auditor computes
         (m_masked,) = self._party.receive(Kind.MASKED, (shape.d, shape.joint))
