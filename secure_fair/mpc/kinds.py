@@ -10,9 +10,9 @@ from enum import IntEnum
 
 class Kind(IntEnum):
     # between any two parties, at the start
-    HELLO = 16  # JSON: protocol version, role, run, digests of what must agree
+    HELLO = 16  # JSON: protocol version, what the run is, digests of what must agree; then the keyed digest of the ids
     # developer -> auditor
-    STEP = 17  # JSON header of a step: program, step, shapes; then the positions of its records, int32
+    STEP = 17  # announces a step: its number, and the positions (int32) of its records
     END = 18  # no more steps: the run is over
     # between developer and auditor, inside a step
     MASKED = 19  # masked values: uniform to the receiver
@@ -26,3 +26,5 @@ class Kind(IntEnum):
     CORRECTION = 25
     # between developer and auditor, for CrypTen's own collective operations
     COLLECTIVE = 26
+    # developer -> auditor, once at the start
+    RECORDS = 27  # positions (int32) of the records this run is about, in the agreed order of ids

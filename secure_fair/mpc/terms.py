@@ -182,13 +182,19 @@ class SecureMethod:
     developer: Callable[[Settings, PublicShape, Party, Announce], FairnessTerm]
     auditor: Callable[[Settings, PublicShape], AuditorProgram]
     program: Callable[[Settings, PublicShape, int], StepProgram]
+    moments: int  # how many [d, K] moments a step cannot do without, beside one copy of H each way
+
+    def floor_bytes(self, public: PublicShape, n: int) -> int:
+        """Least bytes of a step of n records, both ways together (docs/protocols.md, section 4)."""
+        d, k = public.width, public.columns
+        return 8 * (2 * n * d + n * k + self.moments * d * k)
 
 
 def secure_orth() -> SecureMethod:
     """ORTH, release `gradient`."""
-    return SecureMethod(SecureOrth, AuditorOrth, lambda s, p, n: orthogonality_shape(s, p, n).program())
+    return SecureMethod(SecureOrth, AuditorOrth, lambda s, p, n: orthogonality_shape(s, p, n).program(), 2)
 
 
 def secure_adversary() -> SecureMethod:
     """ADV, release `gradient`."""
-    return SecureMethod(SecureAdversary, AuditorAdversary, lambda s, p, n: adversary_shape(s, p, n).program())
+    return SecureMethod(SecureAdversary, AuditorAdversary, lambda s, p, n: adversary_shape(s, p, n).program(), 0)

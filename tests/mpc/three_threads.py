@@ -77,7 +77,7 @@ class Network:
         errors: list[BaseException] = []
 
         def party_side(role: Any, peer: Connection, dealer: Connection, body: Callable[[Party], Any]) -> Any:
-            def recorder(name: str, value: torch.Tensor) -> None:
+            def recorder(name: str, value: torch.Tensor, _unit: float) -> None:
                 outcome.disclosed.append((name, value))
 
             party = Party(role, peer, CorrelationSource(role, dealer, plan), recorder)

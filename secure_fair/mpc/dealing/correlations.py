@@ -80,9 +80,9 @@ def deal(program: StepProgram, developer: RingGenerator, auditor: RingGenerator)
         value = OPERATIONS[product.operation](masks[product.left], masks[product.right])
         parts.append(value - auditor.ring(value.shape))
     for _, sine in sorted(program.sines.items()):
-        phase = (
-            developer.bits(sine.shape, sine.phase_bits) + auditor.bits(sine.shape, sine.phase_bits)
-        ) & ((1 << sine.phase_bits) - 1)
+        phase = (developer.bits(sine.shape, sine.phase_bits) + auditor.bits(sine.shape, sine.phase_bits)) & (
+            (1 << sine.phase_bits) - 1
+        )
         for value in weighted_waves(sine, phase):
             parts.append(value - auditor.ring(value.shape))
     for _, truncation in sorted(program.truncations.items()):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from secure_fair.mpc.engine.compat import ArithmeticSharedTensor, BinarySharedTensor, TupleProvider
 
 from secure_fair.mpc.dealing.source import CorrelationSource
 from secure_fair.mpc.dealing.tuples import TupleSpec
+from secure_fair.mpc.engine.compat import ArithmeticSharedTensor, BinarySharedTensor, TupleProvider
 from secure_fair.mpc.engine.randomness import RingGenerator
 
 

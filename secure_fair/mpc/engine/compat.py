@@ -12,8 +12,6 @@ import sys
 import types
 import warnings
 
-import torch.onnx
-
 _MISSING = "torch.onnx.symbolic_registry"
 
 

@@ -13,8 +13,8 @@ from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.kinds import Kind
 
 
-def open_to_developer(party: Party, name: str, shared: ArithmeticSharedTensor) -> torch.Tensor | None:
-    """Open a shared ring tensor to the developer; the auditor gets None.
+def open_to_developer(party: Party, name: str, shared: ArithmeticSharedTensor, bits: int = 0) -> torch.Tensor | None:
+    """Open a shared ring tensor with `bits` fractional bits to the developer; the auditor gets None.
 
     One message, auditor to developer: the auditor's share (8 bytes an element). The share is uniform to the developer
     apart from the value itself, because the auditor's part of every product is fresh randomness of the dealer's.
@@ -25,5 +25,5 @@ def open_to_developer(party: Party, name: str, shared: ArithmeticSharedTensor) -
     (theirs,) = party.receive(Kind.OPEN, shared.share.shape)
     value = shared.share + theirs
     if party.recorder is not None:
-        party.recorder(name, value)
+        party.recorder(name, value, 2.0**-bits)
     return value

@@ -51,7 +51,9 @@ def masked_phase(share: torch.Tensor, bits: int, dealt: SineShare) -> torch.Tens
     return ((phase - dealt.phase) & _PHASE_MASK).to(torch.int32)
 
 
-def scaled_sigmoid(ours: torch.Tensor, theirs: torch.Tensor, dealt: SineShare, factor: float, bits: int) -> torch.Tensor:
+def scaled_sigmoid(
+    ours: torch.Tensor, theirs: torch.Tensor, dealt: SineShare, factor: float, bits: int
+) -> torch.Tensor:
     """Step 2: this party's share of factor * (sigmoid(x) - 1/2), with `bits` fractional bits.
 
     A public factor (a learning rate) costs nothing here, while a multiplication of the result would need another

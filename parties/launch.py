@@ -1,0 +1,178 @@
+"""Three party processes on one machine, over the same transport and messages as on three hosts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from parties.links import PARENT_PIPE
+from secure_fair.errors import RunError
+from secure_fair.transport import certs, tls
+
+ROLES = ("dealer", "auditor", "developer")
+STOP_SECONDS = 5.0  # between asking a party to end and ending it
+PEER_SECONDS = 8.0  # a party whose peer failed has so long to say so
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One simulation: the arguments that every party gets, and those of one."""
+
+    run: Path
+    config: Path
+    overrides: tuple[str, ...]
+    policy: Path
+    method: str
+    release: str
+    resume: bool = False
+
+    def command(self, role: str, network: Sequence[str]) -> list[str]:
+        """The command line of a party."""
+        own = {
+            "developer": ["--method", self.method, "--release", self.release, *(["--resume"] if self.resume else [])],
+            "auditor": ["--policy", str(self.policy)],
+            "dealer": [],
+        }[role]
+        settings = [part for override in (*self.overrides, *network) for part in ("--set", override)]
+        base = [sys.executable, "-m", "secure_fair", "party", role, "-c", str(self.config)]
+        return [*base, "--out", str(self.run / role), *own, *settings]
+
+
+def run_parties(launch: Launch, *, host: str = "127.0.0.1") -> None:
+    """Run the parties to their end. Raises RunError with the first failure; no process outlives the call."""
+    roles = [role for role in ROLES if _takes_part(role, launch.release)]
+    with tempfile.TemporaryDirectory(prefix="secure-fair-") as folder, _sockets(host) as sockets:
+        network = _network(Path(folder), host, sockets)
+        parties: dict[str, _Process] = {}
+        alive, lifeline = os.pipe()
+        try:
+            for role in roles:
+                listener = sockets.get(role)
+                parties[role] = _Process.start(launch, role, network[role], listener, alive)
+            os.close(alive)
+            for listener in sockets.values():
+                listener.close()  # the party's own copy is what serves
+            _wait(parties)
+        finally:
+            for party in parties.values():
+                party.stop()
+            os.close(lifeline)
+
+
+def _takes_part(role: str, release: str) -> bool:
+    if role == "developer":
+        return True
+    return release != "none" and not (role == "dealer" and release == "randomized-response")
+
+
+@dataclass
+class _Process:
+    role: str
+    popen: subprocess.Popen[bytes]
+    log: Path
+    stream: IO[bytes] | None
+
+    @staticmethod
+    def start(
+        launch: Launch, role: str, network: Sequence[str], listener: socket.socket | None, alive: int
+    ) -> _Process:
+        """The developer shares our terminal for its progress; the others write to their logs."""
+        folder = launch.run / role
+        folder.mkdir(parents=True, exist_ok=True)
+        log = folder / "log.txt"
+        stream = None if role == "developer" else log.open("ab")
+        passed = [alive, *([] if listener is None else [listener.fileno()])]
+        popen = subprocess.Popen(
+            launch.command(role, network),
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno() if stream is None else stream,
+            stderr=stream,
+            pass_fds=passed,
+            env={**os.environ, PARENT_PIPE: str(alive)},
+            start_new_session=True,  # Ctrl-C reaches us; we stop the parties in order
+        )
+        return _Process(role, popen, log, stream)
+
+    def failure(self) -> str | None:
+        """Why it ended badly, in its own words where it had any; None while it runs or after a good end."""
+        code = self.popen.poll()
+        if code is None or code == 0:
+            return None
+        if code < 0:
+            return f"the {self.role} was killed by {signal.Signals(-code).name}"
+        if self.stream is None:
+            return f"the {self.role} failed; its message is above"
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.startswith("error: ")]
+        return f"the {self.role}: {lines[-1].removeprefix('error: ') if lines else f'exit code {code}, see {self.log}'}"
+
+    def stop(self) -> None:
+        if self.popen.poll() is None:
+            self.popen.terminate()
+            try:
+                self.popen.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.popen.kill()
+                self.popen.wait()
+        if self.stream is not None:
+            self.stream.close()
+
+
+def _wait(parties: dict[str, _Process]) -> None:
+    """Until all have ended well. After a first failure the others get a moment to notice it themselves."""
+    failed: list[str] = []
+    deadline = float("inf")
+    while time.monotonic() < deadline:
+        for party in parties.values():
+            failure = party.failure()
+            if failure is not None and failure not in failed:
+                failed.append(failure)
+                deadline = min(deadline, time.monotonic() + PEER_SECONDS)
+        if all(party.popen.poll() is not None for party in parties.values()):
+            break
+        time.sleep(_POLL_SECONDS)
+    if failed:
+        killed = [text for text in failed if " was killed by " in text]
+        raise RunError("the run failed: " + "; ".join([*killed, *(text for text in failed if text not in killed)]))
+
+
+@contextmanager
+def _sockets(host: str) -> Iterator[dict[str, socket.socket]]:
+    """Open ports for those who listen, made here so that no other program can take them in between."""
+    sockets: dict[str, socket.socket] = {}
+    try:
+        for role in ("auditor", "dealer"):
+            sockets[role] = tls.listen(f"{host}:0")
+        yield sockets
+    finally:
+        for listener in sockets.values():
+            listener.close()
+
+
+def _network(folder: Path, host: str, sockets: dict[str, socket.socket]) -> dict[str, list[str]]:
+    """The [network] settings of each party, as overrides, with a fresh authority for this run only."""
+    authority = certs.make_authority(folder)
+    files = {role: certs.make_party(folder, role, [host]) for role in ROLES}
+    prints = {role: certs.fingerprint(path) for role, path in files.items()}
+    addresses = {role: tls.address_of(listener) for role, listener in sockets.items()}
+    network = {}
+    for role, certificate in files.items():
+        values = {"certificate": certificate, "key": certificate.with_suffix(".key"), "ca": authority}
+        rows = [f"network.{key}={json.dumps(str(value))}" for key, value in values.items()]
+        rows += [f'network.fingerprints.{peer}="{value}"' for peer, value in prints.items() if peer != role]
+        rows += [f'network.peers.{peer}="{address}"' for peer, address in addresses.items() if peer != role]
+        if role in sockets:
+            rows.append(f'network.listen="fd:{sockets[role].fileno()}"')
+        network[role] = rows
+    return network

@@ -1,0 +1,151 @@
+"""A party's channels to the others: opened by its settings, watched together, closed together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from secure_fair.errors import InterruptedRunError, SecureFairError, SettingsError, TransportError
+from secure_fair.settings import NetworkSettings
+from secure_fair.transport import tls
+from secure_fair.transport.accept import Acceptor
+from secure_fair.transport.frames import Connection
+
+PARENT_PIPE = "SECURE_FAIR_PARENT_PIPE"  # descriptor whose end tells that the launcher is gone
+
+
+class Links:
+    """Opens channels; when any of them fails, the main thread is interrupted wherever it is.
+
+    Without that a developer in a minute-long forward pass would notice a dead auditor a minute later.
+    """
+
+    def __init__(self, network: NetworkSettings) -> None:
+        self._network = network
+        self._identity = _identity(network)
+        self._open: list[Connection] = []
+        self._failure: TransportError | None = None
+        self._closing = False
+
+    def connect(self, peer: str) -> Connection:
+        """Connect to a listening party; it may start later than we do."""
+        address = self._network.peers.get(peer)  # type: ignore[call-overload]
+        if address is None:
+            raise SettingsError(f"network.peers has no address of the {peer}; add one, for instance host:7400")
+        context = tls.client_context(self._identity)
+        sock = tls.connect(address, context, peer, self._fingerprint(peer), self._network.start_timeout_seconds)
+        return self._add(sock, peer)
+
+    def acceptor(self) -> Acceptor:
+        """Open our port."""
+        if self._network.listen is None:
+            raise SettingsError("network.listen is missing; write it as host:port, for instance 0.0.0.0:7400")
+        kind, _, descriptor = self._network.listen.partition(":")
+        listener = tls.listen(int(descriptor) if kind == "fd" else self._network.listen)
+        return Acceptor(listener, tls.server_context(self._identity))
+
+    def accept(self, acceptor: Acceptor, *peers: str, timeout: float | None = None) -> list[Connection]:
+        """Wait until all of these parties have connected."""
+        missing = {peer: self._fingerprint(peer) for peer in peers}
+        accepted: dict[str, Connection] = {}
+        limit = self._network.start_timeout_seconds if timeout is None else timeout
+        while missing:
+            peer, sock = acceptor.accept(missing, limit)
+            del missing[peer]
+            accepted[peer] = self._add(sock, peer)
+        return [accepted[peer] for peer in peers]
+
+    def fail(self, message: str) -> None:
+        """Tell every peer why we stop, and close."""
+        self._closing = True
+        for connection in self._open:
+            connection.fail(message)
+
+    def close(self) -> None:
+        """A proper end."""
+        self._closing = True
+        for connection in self._open:
+            connection.close()
+
+    def _add(self, sock: Any, peer: str) -> Connection:
+        connection = Connection(sock, peer, timeout_seconds=self._network.timeout_seconds, on_failure=self._failed)
+        self._open.append(connection)
+        return connection
+
+    def _failed(self, error: TransportError) -> None:
+        if self._failure is None and not self._closing:
+            self._failure = error
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    def interrupt(self) -> None:
+        """Runs in the main thread, for the signal."""
+        if self._failure is not None and not self._closing:
+            raise self._failure
+
+    def _fingerprint(self, peer: str) -> str:
+        fingerprint = self._network.fingerprints.get(peer)  # type: ignore[call-overload]
+        if fingerprint is None:
+            raise SettingsError(f"network.fingerprints has none of the {peer}; `secure-fair certs init` prints them")
+        return fingerprint
+
+
+@contextmanager
+def opened(network: NetworkSettings) -> Iterator[Links]:
+    """Links whose channels end with the block: properly, or with the error told to every peer.
+
+    To be used from the main thread of a party's process, since it handles the signals SIGUSR1 and SIGTERM.
+    """
+    links = Links(network)
+
+    def on_failure(_: int, __: FrameType | None) -> None:
+        links.interrupt()
+
+    def on_term(_: int, __: FrameType | None) -> None:
+        raise InterruptedRunError("stopped by SIGTERM")
+
+    before = {
+        signal.SIGUSR1: signal.signal(signal.SIGUSR1, on_failure),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, on_term),
+    }
+    _watch_parent()
+    try:
+        yield links
+        links.close()
+    except KeyboardInterrupt:
+        links.fail("stopped by its user")
+        raise
+    except SecureFairError as error:
+        links.fail(str(error))
+        raise
+    except BaseException as error:
+        links.fail(f"failed with {type(error).__name__}; see its own log")  # the text might hold a value
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _watch_parent() -> None:
+    """End with the launcher, however it ends: a party must not outlive its simulation."""
+    descriptor = os.environ.pop(PARENT_PIPE, None)
+    if descriptor is None:
+        return
+
+    def watch() -> None:
+        os.read(int(descriptor), 1)  # returns at the end of the pipe only
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()
+
+
+def _identity(network: NetworkSettings) -> tls.Identity:
+    if network.certificate is None or network.key is None or network.ca is None:
+        raise SettingsError(
+            "network.certificate, network.key and network.ca are all needed; `secure-fair certs init` makes a trial set"
+        )
+    return tls.Identity(network.certificate, network.key, network.ca)

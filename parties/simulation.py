@@ -1,0 +1,111 @@
+"""A whole secure run on one machine: policy, parties, summary."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parties.launch import Launch, run_parties
+from secure_fair.data.attributes import Schema, read_schema
+from secure_fair.errors import SettingsError
+from secure_fair.fairness import methods
+from secure_fair.privacy import disclosures
+from secure_fair.privacy.policy import Policy
+from secure_fair.settings import Settings
+from secure_fair.training.baseline import check_run_folder, read_table
+from secure_fair.training.summary import write_summary
+
+GRADIENT_WARNING = (
+    "release `gradient` opens the exact gradient of every record in every step: the developer can read every "
+    "attribute from it. It exists to compare with the plaintext baseline and to price MPC, not to protect anybody."
+)
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What to simulate; `config` is the settings file that every party reads, `overrides` are applied to it."""
+
+    settings: Settings
+    config: Path
+    overrides: tuple[str, ...]
+    method: str
+    release: str
+    run: Path
+    policy: Path | None = None
+    resume: bool = False
+
+
+def simulate(simulation: Simulation) -> dict[str, Any]:
+    """Run three processes and write RUN/summary.json, which is returned.
+
+    The launcher owns both sides' data, so it alone can compute group metrics. Raises RunError, SettingsError, DataError.
+    """
+    settings, run = simulation.settings, simulation.run
+    method = methods.get(simulation.method)
+    if simulation.release not in method.releases:
+        raise SettingsError(
+            f"method `{method.name}` has no release `{simulation.release}`; choose one of {', '.join(method.releases)}"
+        )
+    if settings.attributes.file is None:
+        raise SettingsError("attributes.file is missing; it names the auditor's attributes.csv")
+    check_run_folder(run, resume=simulation.resume)
+    table = read_table(settings.attributes.file, settings.attributes.columns)
+    (run / "auditor").mkdir(parents=True, exist_ok=True)
+    policy = simulation.policy
+    if policy is None:
+        policy = run / "auditor" / "policy.toml"
+        policy.write_text(
+            _own_policy(settings, simulation.release, read_schema(settings.attributes.file.parent / "schema.json"))
+        )
+    run_parties(
+        Launch(run, simulation.config, simulation.overrides, policy, method.name, simulation.release, simulation.resume)
+    )
+    cost = json.loads((run / "developer" / "cost.json").read_text())
+    del cost["version"]
+    return write_summary(
+        run,
+        method=method.name,
+        release=simulation.release,
+        arm="secure" if simulation.release != "none" else "plaintext",
+        settings=settings,
+        table=table,
+        cost=cost,
+        privacy=_privacy(run, settings, simulation.release),
+    )
+
+
+def _privacy(run: Path, settings: Settings, release: str) -> dict[str, Any]:
+    """What was spent for each person; an epsilon without bound is null."""
+    if release == "none":
+        return {"epsilon": 0.0, "delta": 0.0, "releases": 0}
+    opened = list(disclosures.read(run / "developer"))
+    spent = [line.epsilon_spent for line in opened]
+    bounded = all(epsilon is not None for epsilon in spent)
+    epsilon = sum(value for value in spent if value is not None) if bounded else math.nan
+    return {"epsilon": epsilon, "delta": settings.privacy.delta if bounded else None, "releases": len(opened)}
+
+
+def _own_policy(settings: Settings, release: str, schema: Schema) -> str:
+    """The policy of a simulation without one of its own: allows what was asked for, once."""
+    policy = Policy(
+        releases=(release,),  # type: ignore[arg-type]  # pydantic checks it
+        epsilon=settings.privacy.epsilon,
+        delta=settings.privacy.delta,
+        categories=schema.attributes,
+        person=schema.person,
+    )
+    rows = [
+        "# Written by the simulation: it allows exactly what was asked for. A real auditor writes its own.",
+        "[policy]",
+        f"releases = {json.dumps(list(policy.releases))}",
+        f"epsilon = {policy.epsilon!r}",
+        f"delta = {policy.delta!r}",
+    ]
+    if policy.person is not None:
+        rows.append(f"person = {json.dumps(policy.person)}")
+    rows.append("[policy.categories]")
+    rows += [f"{json.dumps(name)} = {json.dumps(list(values))}" for name, values in policy.categories.items()]
+    return "\n".join(rows) + "\n"

@@ -1,0 +1,89 @@
+"""`secure-fair party`: one party of a deployment, one process on one host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from secure_fair import settings
+from secure_fair.cli import console
+from secure_fair.errors import InterruptedRunError, SettingsError
+from secure_fair.fairness.methods import METHODS
+
+PATH = click.Path(path_type=Path)
+_config = click.option("-c", "--config", "file", type=PATH, required=True, help="This party's settings file.")
+_set = click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting.")
+
+
+@click.group()
+def party() -> None:
+    """Run one party of a real deployment; start the three in any order.
+
+    Each host has its own settings file with its [network] section; `secure-fair certs init` makes trial certificates.
+    """
+
+
+@party.command(
+    epilog="Example: secure-fair party developer -c developer.toml --method orth --release moment --out run/developer"
+)
+@_config
+@click.option("--method", type=click.Choice(list(METHODS)), required=True, help="What to train with.")
+@click.option("--release", required=True, help="What the auditor shall disclose; there is no default.")
+@click.option("--out", type=PATH, required=True, help="Folder for adapter, metrics, disclosures and cost.")
+@click.option("--resume", is_flag=True, help="Continue from the newest checkpoint in --out.")
+@_set
+def developer(file: Path, method: str, release: str, out: Path, resume: bool, overrides: tuple[str, ...]) -> None:
+    """Train on this host's images, asking the auditor for the fairness term."""
+    effective = settings.load(file, overrides)
+    from parties.developer import run_developer
+
+    try:
+        with console.Reporter() as report:
+            run_developer(effective, method, release, out, report, resume=resume)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(f"{out}: interrupted; the same command with --resume continues") from None
+
+
+@party.command(epilog="Example: secure-fair party auditor -c auditor.toml --policy policy.toml --out run/auditor")
+@_config
+@click.option("--policy", "policy_file", type=PATH, required=True, help="The auditor's own policy.toml.")
+@click.option(
+    "--out", type=PATH, required=True, help="Folder for the log, and for the ledger unless --ledger says other."
+)
+@click.option("--ledger", type=PATH, help="The ledger; one for the life of the attributes, over all runs.")
+@_set
+def auditor(file: Path, policy_file: Path, out: Path, ledger: Path | None, overrides: tuple[str, ...]) -> None:
+    """Serve one run within the policy; nothing of the table leaves but what the policy releases."""
+    effective = settings.load(file, overrides)
+    from parties.auditor import run_auditor
+    from secure_fair.privacy import policy
+
+    _make(out)
+    try:
+        run_auditor(effective, policy.load(policy_file), ledger or out / "ledger.sqlite", out / "log.txt")
+    except KeyboardInterrupt:
+        raise InterruptedRunError("the auditor was interrupted; what had been released is in its ledger") from None
+
+
+@party.command(epilog="Example: secure-fair party dealer -c dealer.toml --out run/dealer")
+@_config
+@click.option("--out", type=PATH, required=True, help="Folder for the log.")
+@_set
+def dealer(file: Path, out: Path, overrides: tuple[str, ...]) -> None:
+    """Deal correlated randomness for one run; this party sees shapes only and must not collude with the others."""
+    effective = settings.load(file, overrides)
+    from parties.dealer import run_dealer
+
+    _make(out)
+    try:
+        run_dealer(effective.network, out / "log.txt")
+    except KeyboardInterrupt:
+        raise InterruptedRunError("the dealer was interrupted; start the run again") from None
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{out}: cannot be made ({error.strerror}); name a folder that you may write") from None
