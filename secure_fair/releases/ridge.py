@@ -2,8 +2,8 @@
 
 Within a block (a task class for "odds") let X be the centred vectors, G = X^T X, and z the centred moment of one
 column of t. If t = X beta + residual, then z = G beta + X^T residual + noise, of covariance
-tau^2 G^2 + residual G + noise I under the prior beta ~ N(0, tau^2 I). tau is chosen by marginal likelihood, so a
-moment that is mostly noise gives beta near 0 and soft attributes near their mean, with nothing to tune.
+tau^2 G^2 + residual G + noise I under the prior beta ~ N(0, tau^2 I). tau is chosen by marginal likelihood within what
+a 0/1 attribute allows, so a moment that is mostly noise gives soft attributes near their mean, with nothing to tune.
 First one beta for all blocks, then what each block adds to it.
 """
 
@@ -19,7 +19,8 @@ from secure_fair.releases.moment import Floats, Integers, MomentPlan
 
 Array = npt.NDArray[np.float64]
 
-_TAUS = np.geomspace(1e-2, 1e6, 97)  # candidates for tau^2; never none, since u has unit norm and t is 0 or 1
+_EXPLAINED = np.geomspace(1e-2, 3, 49)  # tau^2, as the share of t's variance that X beta explains on average
+_OFFSET_VARIANCE = 1 / 12  # prior of a group's share: anything in [0, 1]
 _ROWS = 4096  # records at a time, in double precision
 
 
@@ -96,37 +97,43 @@ def _fit(
     offsets = np.zeros((classes, columns))
     centred = np.zeros((classes, dimension - 1, columns))
     noises = np.zeros(classes)
+    sizes = np.zeros(classes)
+    prior = np.concatenate([[0.5] if k == 2 else [1 / k] * k for k in categories])
     for block, members in enumerate(_members(len(u), labels, classes)):
-        size = max(len(members), 1)
+        size = sizes[block] = max(len(members), 1)
         for part in _chunks(members):
             means[block] += u[part, :-1].sum(axis=0, dtype=np.float64) / size
         for part in _chunks(members):
             rows = u[part, :-1] - means[block]
             grams[block] += rows.T @ rows
-        offsets[block] = np.clip(sums[block, -1] / size, 0.0, 1.0)
+        trust = _OFFSET_VARIANCE / (_OFFSET_VARIANCE + noise / size**2)
+        offsets[block] = np.clip(prior + trust * (sums[block, -1] / size - prior), 0.0, 1.0)
         centred[block] = sums[block, :-1] - np.outer(means[block], sums[block, -1])  # the 1's row carries noise too
         noises[block] = noise * (1 + means[block] @ means[block])
-    residual = (offsets * (1 - offsets)).mean(axis=0) + extra  # [J]
-    shared = _solve(grams.sum(axis=0), centred.sum(axis=0), noises.sum(), residual)
+    spread = (offsets * (1 - offsets)).mean(axis=0)  # [J], the variance of t
+    shared = _solve(grams.sum(axis=0), centred.sum(axis=0), noises.sum(), spread, extra, sizes.sum())
     betas = np.repeat(shared[None], classes, axis=0)
     if classes > 1:
         for block in range(classes):
-            betas[block] += _solve(grams[block], centred[block] - grams[block] @ shared, noises[block], residual)
+            rest = centred[block] - grams[block] @ shared
+            betas[block] += _solve(grams[block], rest, noises[block], spread, extra, sizes[block])
     return SoftAttributes(categories, means, offsets, betas)
 
 
-def _solve(gram: Array, moment: Array, noise: float, residual: Array) -> Array:
+def _solve(gram: Array, moment: Array, noise: float, spread: Array, extra: Array, records: float) -> Array:
     """Posterior mean of beta [D-1, J], a column at a time, in the eigenbasis of the Gram matrix."""
     values, basis = np.linalg.eigh(gram)
     values = np.maximum(values, 0.0)
     rotated = basis.T @ moment  # [D-1, J]
     betas = np.empty_like(moment)
     for column, z in enumerate(rotated.T):
-        rest = residual[column] * values + noise + 1e-12  # keeps a direction without data, and without noise, finite
-        variance = _TAUS[:, None] * values**2 + rest  # [candidates, D-1]
+        # the small number keeps a direction without data and without noise finite
+        rest = (spread[column] + extra[column]) * values + noise + 1e-12
+        taus = _EXPLAINED * spread[column] * records / max(values.sum(), 1e-12)
+        variance = taus[:, None] * values**2 + rest  # [candidates, D-1]
         likelihood = -0.5 * (np.log(variance) + z**2 / variance).sum(axis=1)
         best = int(likelihood.argmax())
-        betas[:, column] = basis @ (_TAUS[best] * values / variance[best] * z)
+        betas[:, column] = basis @ (taus[best] * values / variance[best] * z)
     return betas
 
 
