@@ -1,6 +1,6 @@
 """Kinds of frames that the parties and the dealer exchange; kinds below 16 belong to the transport itself.
 
-This list is the allow-list: a frame of any other kind, or of a size that the step's program does not give, ends the run.
+This is the allow-list: a frame of any other kind, or of a size that the step's program does not give, ends the run.
 """
 
 from __future__ import annotations

@@ -83,8 +83,7 @@ def deal(program: StepProgram, developer: RingGenerator, auditor: RingGenerator)
         phase = (developer.bits(sine.shape, sine.phase_bits) + auditor.bits(sine.shape, sine.phase_bits)) & (
             (1 << sine.phase_bits) - 1
         )
-        for value in weighted_waves(sine, phase):
-            parts.append(value - auditor.ring(value.shape))
+        parts.extend(value - auditor.ring(value.shape) for value in weighted_waves(sine, phase))
     for _, truncation in sorted(program.truncations.items()):
         r = developer.ring(truncation.shape) + auditor.ring(truncation.shape)
         shifted = logical_shift(r, truncation.shift)

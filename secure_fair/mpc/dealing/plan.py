@@ -7,9 +7,9 @@ the hash that both parties confirm learn nothing else.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -21,8 +21,9 @@ from secure_fair.errors import ProtocolError
 Shape = tuple[int, ...]
 MAX_STEP_ELEMENTS = 2**27  # 1 GiB of ring elements: a plan beyond this is a mistake or an attack
 MAX_STEPS = 2**31
+MAX_COEFFICIENT = 2**16
 
-# A product takes the developer's mask `left` and the auditor's mask `right`.
+# A product takes the developer's mask `left` and the auditor's mask `right`, both matrices.
 OPERATIONS: Mapping[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "matmul": lambda left, right: left @ right,
     # = left.T @ right, up to seven times faster: torch's integer product reads rows
@@ -30,6 +31,14 @@ OPERATIONS: Mapping[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] =
     "transposed_right": lambda left, right: left @ right.T,
     "swapped_transposed": lambda left, right: right @ left.T,
     "rowwise_outer": lambda left, right: (left[:, :, None] * right[:, None, :]).reshape(left.shape[0], -1),
+}
+# Axes of left, of right and of the result, as einsum writes them; "jk" is one axis, j times k long.
+_AXES = {
+    "matmul": ("ij", "jk", ("i", "k")),
+    "transposed_left": ("ij", "ik", ("j", "k")),
+    "transposed_right": ("ij", "kj", ("i", "k")),
+    "swapped_transposed": ("ij", "kj", ("k", "i")),
+    "rowwise_outer": ("ij", "ik", ("i", "jk")),
 }
 
 
@@ -92,49 +101,51 @@ class StepProgram:
                 sines={
                     k: Sine(
                         _shape(v["shape"]),
-                        int(v["phase_bits"]),
-                        int(v["value_bits"]),
+                        whole(v["phase_bits"]),
+                        whole(v["value_bits"]),
                         tuple(float(c) for c in v["coefficients"]),
                     )
                     for k, v in value["sines"].items()
                 },
                 truncations={
-                    k: Truncation(_shape(v["shape"]), int(v["shift"])) for k, v in value["truncations"].items()
+                    k: Truncation(_shape(v["shape"]), whole(v["shift"])) for k, v in value["truncations"].items()
                 },
             )
             program.validate()
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ProtocolError(f"malformed step program ({type(error).__name__}); update both parties") from None
         return program
 
     def validate(self) -> None:
         """Shapes, owners and operations make sense and stay below the size limit."""
-        total = sum(_size(mask.shape) for mask in self.masks.values())
+        if any(mask.owner not in ("developer", "auditor") for mask in self.masks.values()):
+            raise ValueError("a mask belongs to the developer or to the auditor")
+        total = sum(math.prod(mask.shape) for mask in self.masks.values())
         for product in self.products.values():
             left, right = self.masks[product.left], self.masks[product.right]
             if left.owner != "developer" or right.owner != "auditor" or product.operation not in OPERATIONS:
                 raise ValueError("a product multiplies a developer's mask with an auditor's")
-            total += _size(product_shape(left.shape, right.shape, product.operation))
+            total += math.prod(product_shape(left.shape, right.shape, product.operation))
         for sine in self.sines.values():
-            if not (1 <= sine.phase_bits <= 31 and 1 <= sine.value_bits <= 40 and sine.coefficients):
+            small = all(abs(c) <= MAX_COEFFICIENT for c in sine.coefficients)  # false for NaN too
+            if not (1 <= sine.phase_bits <= 31 and 1 <= sine.value_bits <= 40 and sine.coefficients and small):
                 raise ValueError("sine tuple out of range")
-            total += _size(sine.shape) * 2 * len(sine.coefficients)
+            total += math.prod(sine.shape) * 2 * len(sine.coefficients)
         for truncation in self.truncations.values():
             if not 1 <= truncation.shift <= 62:
                 raise ValueError("shift out of range")
-            total += _size(truncation.shape) * 2
+            total += math.prod(truncation.shape) * 2
         if total > MAX_STEP_ELEMENTS:
             raise ValueError("step program too large")
 
 
-@functools.cache
 def product_shape(left: Shape, right: Shape, operation: str) -> Shape:
-    """Shape of operation(left, right), computed without data. Raises ValueError when they do not fit."""
-    try:
-        meta = OPERATIONS[operation](torch.empty(left, device="meta"), torch.empty(right, device="meta"))
-    except (RuntimeError, IndexError):
-        raise ValueError(f"shapes {left} and {right} do not fit {operation}") from None
-    return tuple(meta.shape)
+    """Shape of operation(left, right). Raises ValueError when they do not fit."""
+    left_axes, right_axes, result = _AXES[operation]
+    extents = dict(zip(left_axes, left, strict=True))
+    if any(extents.setdefault(axis, extent) != extent for axis, extent in zip(right_axes, right, strict=True)):
+        raise ValueError(f"shapes {left} and {right} do not fit {operation}")
+    return tuple(math.prod(extents[axis] for axis in axes) for axes in result)
 
 
 @dataclass(frozen=True)
@@ -163,23 +174,23 @@ class Plan:
     def decode(payload: bytes) -> Plan:
         try:
             rows = json.loads(payload)
-            runs = tuple((StepProgram.from_json(row["program"]), int(row["repeats"])) for row in rows)
-        except (ValueError, KeyError, TypeError):
+            runs = tuple((StepProgram.from_json(row["program"]), whole(row["repeats"])) for row in rows)
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ProtocolError("malformed plan; update both parties to one version") from None
         if any(repeats < 1 for _, repeats in runs) or sum(repeats for _, repeats in runs) > MAX_STEPS:
             raise ProtocolError("a plan's repeat counts are out of range")
         return Plan(runs)
 
 
-def _size(shape: Shape) -> int:
-    size = 1
-    for extent in shape:
-        size *= extent
-    return size
+def whole(value: Any) -> int:
+    """An integer of a message; Python would take "3", 3.7 and infinity to int() as well."""
+    if type(value) is not int:
+        raise TypeError("not a whole number")
+    return value
 
 
 def _shape(value: Any) -> Shape:
-    shape = tuple(int(extent) for extent in value)
-    if any(extent < 0 for extent in shape) or len(shape) > 4 or _size(shape) > MAX_STEP_ELEMENTS:
+    shape = tuple(whole(extent) for extent in value)
+    if any(extent < 0 for extent in shape) or len(shape) > 4 or math.prod(shape) > MAX_STEP_ELEMENTS:
         raise ValueError("shape out of range")
     return shape

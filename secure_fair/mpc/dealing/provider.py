@@ -1,4 +1,4 @@
-"""Our dealer as a CrypTen tuple provider. CrypTen's first-party provider, where party 0 makes the triples, is refused."""
+"""Our dealer as a CrypTen tuple provider, in place of the one where party 0 makes the triples."""
 
 from __future__ import annotations
 

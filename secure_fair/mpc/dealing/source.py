@@ -136,7 +136,7 @@ class CorrelationSource:
         self._dealer.send(Kind.CREDIT, CREDIT.pack(steps))
 
     def _receive(self, kind: Literal[Kind.CORRECTION, Kind.REQUEST], elements: int) -> torch.Tensor:
-        """The next frame of that kind; corrections may arrive while an answer to a request is awaited, and vice versa."""
+        """The next frame of that kind; a correction may arrive while the answer to a request is awaited."""
         while not self._early[kind]:
             arrived, payload = self._dealer.receive_any((Kind.CORRECTION, Kind.REQUEST))
             self._early[Kind(arrived)].append(payload)

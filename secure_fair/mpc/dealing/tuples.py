@@ -7,6 +7,7 @@ comes from its stream too, the developer's is the dealer's correction.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,12 @@ import torch
 
 from secure_fair.errors import ProtocolError
 from secure_fair.mpc.dealing.correlations import logical_shift
-from secure_fair.mpc.dealing.plan import MAX_STEP_ELEMENTS
+from secure_fair.mpc.dealing.plan import MAX_STEP_ELEMENTS, whole
 from secure_fair.mpc.engine.randomness import RingGenerator
 
 BILINEAR = ("mul", "matmul", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d")
+OPTIONS = {"padding": 0, "output_padding": 0, "stride": 1, "dilation": 1, "groups": 1}  # the least value of each
+MAX_OPTION = 2**16
 KINDS = ("additive", "square", "binary", "wraps", "bit")
 
 
@@ -35,21 +38,31 @@ class TupleSpec:
 
     @staticmethod
     def decode(payload: bytes) -> TupleSpec:
+        """Read what came over the wire; anything malformed or oversized is a ProtocolError."""
         try:
             kind, sizes, operation, options = json.loads(payload)
             spec = TupleSpec(
-                str(kind),
-                tuple(tuple(int(extent) for extent in size) for size in sizes),
-                str(operation),
-                tuple((str(key), tuple(v) if isinstance(v, list) else v) for key, v in options),
+                kind,
+                tuple(tuple(whole(extent) for extent in size) for size in sizes),
+                operation,
+                tuple((key, _option(key, value)) for key, value in options),
             )
-        except (ValueError, TypeError):
-            raise ProtocolError("malformed tuple request; update both parties to one version") from None
-        total = sum(torch.Size(size).numel() for size in spec.sizes)
-        inputs = 2 if kind in ("additive", "binary") else 1
-        if kind not in KINDS or operation not in BILINEAR or len(sizes) != inputs or total > MAX_STEP_ELEMENTS:
-            raise ProtocolError("a tuple request is out of range")
+            spec.validate()
+        except (ValueError, TypeError, ArithmeticError, IndexError, RuntimeError) as error:
+            raise ProtocolError(f"a tuple request is malformed or out of range ({type(error).__name__})") from None
         return spec
+
+    def validate(self) -> None:
+        """Kind, sizes and operation fit each other, and the whole stays below the size limit."""
+        inputs = 2 if self.kind in ("additive", "binary") else 1
+        if self.kind not in KINDS or self.operation not in BILINEAR or len(self.sizes) != inputs:
+            raise ValueError("no such tuple")
+        if self.options and not self.operation.startswith("conv"):
+            raise ValueError("only a convolution has options")
+        if any(extent < 0 for size in self.sizes for extent in size):
+            raise ValueError("negative size")
+        if sum(map(math.prod, (*self.sizes, self.derived_size()))) > MAX_STEP_ELEMENTS:
+            raise ValueError("tuple too large")
 
     def draw(self, generator: RingGenerator) -> tuple[torch.Tensor, ...]:
         """One party's inputs."""
@@ -59,10 +72,11 @@ class TupleSpec:
 
     def derived_size(self) -> torch.Size:
         """Size of the derived value, computed without data."""
-        empty = [torch.empty(size, device="meta") for size in self.sizes]
-        if self.kind == "additive":
-            return torch.Size(getattr(torch, self.operation)(*empty, **dict(self.options)).shape)
-        return torch.broadcast_shapes(*self.sizes)
+        if self.kind == "additive" and self.operation != "mul":
+            empty = [torch.empty(size, device="meta") for size in self.sizes]
+            derived: torch.Tensor = getattr(torch, self.operation)(*empty, **dict(self.options))
+            return derived.shape
+        return torch.Size(torch.broadcast_shapes(*self.sizes))
 
 
 def deal_tuple(payload: bytes, developer: RingGenerator, auditor: RingGenerator) -> torch.Tensor:
@@ -73,20 +87,17 @@ def deal_tuple(payload: bytes, developer: RingGenerator, auditor: RingGenerator)
         inputs = [x ^ y for x, y in zip(ours, theirs, strict=True)]
     else:
         inputs = [x + y for x, y in zip(ours, theirs, strict=True)]
-    try:
-        share = auditor.ring(spec.derived_size())
-        if spec.kind == "additive":
-            value = getattr(torch, spec.operation)(*inputs, **dict(spec.options))
-        elif spec.kind == "square":
-            value = inputs[0] * inputs[0]
-        elif spec.kind == "binary":
-            return ((inputs[0] & inputs[1]) ^ share).reshape(-1)
-        elif spec.kind == "wraps":
-            value = signed_wraps(ours[0], theirs[0])
-        else:
-            value = inputs[0]
-    except RuntimeError:
-        raise ProtocolError("a tuple request's shapes do not fit its operation") from None
+    share = auditor.ring(spec.derived_size())
+    if spec.kind == "additive":
+        value: torch.Tensor = getattr(torch, spec.operation)(*inputs, **dict(spec.options))
+    elif spec.kind == "square":
+        value = inputs[0] * inputs[0]
+    elif spec.kind == "binary":
+        return ((inputs[0] & inputs[1]) ^ share).reshape(-1)
+    elif spec.kind == "wraps":
+        value = signed_wraps(ours[0], theirs[0])
+    else:
+        value = inputs[0]
     return (value - share).reshape(-1)
 
 
@@ -95,3 +106,12 @@ def signed_wraps(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     total = left + right
     crossed = logical_shift((left ^ total) & (right ^ total), 63)
     return torch.where(left < 0, -crossed, crossed)
+
+
+def _option(key: Any, value: Any) -> Any:
+    """Of a convolution: a number, or one for each dimension."""
+    if isinstance(value, list):
+        return tuple(_option(key, each) for each in value)
+    if key not in OPTIONS or not OPTIONS[key] <= whole(value) <= MAX_OPTION:
+        raise ValueError("no such option")
+    return value

@@ -23,7 +23,7 @@ def open_to_developer(party: Party, name: str, shared: ArithmeticSharedTensor, b
         party.send(Kind.OPEN, shared.share)
         return None
     (theirs,) = party.receive(Kind.OPEN, shared.share.shape)
-    value = shared.share + theirs
+    value: torch.Tensor = shared.share + theirs
     if party.recorder is not None:
         party.recorder(name, value, 2.0**-bits)
     return value

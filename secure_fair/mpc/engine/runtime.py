@@ -68,7 +68,7 @@ def install(party: Party) -> Iterator[None]:
 
 
 def _provider_for(provider: DealerProvider) -> Callable[[], DealerProvider]:
-    """CrypTen asks for its provider before every tuple; one that was configured in its place is refused, with the reason."""
+    """CrypTen asks for its provider before every tuple; another one, if configured, is refused with the reason."""
 
     def get_default_provider() -> DealerProvider:
         configured = crypten.cfg.mpc.provider

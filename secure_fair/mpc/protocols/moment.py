@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import torch
 
-from secure_fair.mpc.dealing.plan import Mask, Plan, Product, StepProgram
+from secure_fair.mpc.dealing.plan import OPERATIONS, Mask, Plan, Product, StepProgram
 from secure_fair.mpc.dealing.source import StepRandomness
 from secure_fair.mpc.engine.opening import open_to_developer
 from secure_fair.mpc.engine.party import Party
@@ -83,7 +83,7 @@ class _Block:
 def developer_moment(
     party: Party, shape: MomentShape, blocks: Iterable[tuple[torch.Tensor, torch.Tensor | None]]
 ) -> torch.Tensor:
-    """blocks: (u int64 [n, D], one-hot y int64 [n, C] or None), in the agreed order. Returns the noisy M, int64 [D, CJ]."""
+    """blocks: (u int64 [n, D], one-hot y int64 [n, C] or None) in the agreed order. Returns noisy M, int64 [D, CJ]."""
     total = torch.zeros(shape.dimension, shape.joint, dtype=torch.int64)
     waiting: list[_Block] = []
     source = iter(blocks)
@@ -109,7 +109,7 @@ def _developer_block(party: Party, shape: MomentShape, block: _Block) -> torch.T
         return developer_share(block.step, "moment", t_masked)
     t_masked, q_masked = party.receive(Kind.MASKED, (n, shape.columns), (n, shape.joint))
     q = developer_share(block.step, "joint", t_masked)  # [n, CJ]
-    return block.u.T @ q + developer_share(block.step, "moment", q_masked)
+    return OPERATIONS["transposed_left"](block.u, q) + developer_share(block.step, "moment", q_masked)
 
 
 def auditor_moment(
