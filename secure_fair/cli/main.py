@@ -21,13 +21,16 @@ INTERRUPTED = 130  # what a shell reports for a program stopped by Ctrl-C
 
 # name -> (module:attribute, one line for `secure-fair --help`)
 COMMANDS = {
-    "data": ("secure_fair.cli.data:data", "Draw procedural faces, prepare a data set for the parties, check a folder."),
-    "simulate": ("secure_fair.cli.simulate:simulate", "Train with secret-shared attributes: three processes on this machine."),
+    "data": ("secure_fair.cli.data:data", "Draw procedural faces, prepare a data set, check the result."),
+    "simulate": (
+        "secure_fair.cli.simulate:simulate",
+        "Train with secret-shared attributes: three processes, one machine.",
+    ),
     "party": ("secure_fair.cli.party:party", "Run one party of a real deployment: developer, auditor or dealer."),
     "ledger": ("secure_fair.cli.ledger:ledger", "Show what an auditor has released so far, and the privacy spent."),
     "certs": ("secure_fair.cli.certs:certs", "Make a private authority and party certificates for a trial."),
     "doctor": ("secure_fair.cli.doctor:doctor", "Check this installation; every failing line says what to mend."),
-    "config": ("secure_fair.cli.config:config", "Write a commented settings or policy file; show effective settings."),
+    "config": ("secure_fair.cli.config:config", "Write a commented settings or policy file; show what is in effect."),
 }
 
 
