@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from secure_fair.errors import RefusedError
 from secure_fair.privacy.accountant import Budget, pure_cost, split_epsilon
-from secure_fair.privacy.ledger import Ledger
+
+if TYPE_CHECKING:  # the developer imports this module too, and has no business with a ledger
+    from secure_fair.privacy.ledger import Ledger
 
 Integers = npt.NDArray[np.int64]
 

@@ -91,10 +91,11 @@ def test_a_smaller_epsilon_means_a_larger_scale() -> None:
     assert PLAN.noise_scale(Cost(COST.rho // 4, None)) == pytest.approx(2 * PLAN.noise_scale(COST), rel=1e-6)
 
 
-def test_opendp_is_loaded_by_the_first_draw_only() -> None:
+def test_opendp_is_loaded_by_the_first_draw_only_and_the_ledger_not_at_all() -> None:
     code = (
         "import sys, secure_fair.releases.moment, secure_fair.releases.ridge, secure_fair.releases.randomized_response;"
-        "print([name for name in ('torch', 'opendp', 'crypten') if name in sys.modules]);"
+        "heavy = ('torch', 'opendp', 'crypten', 'secure_fair.privacy.ledger');"
+        "print([name for name in heavy if name in sys.modules]);"
         "from secure_fair.releases.noise import discrete_gaussian; discrete_gaussian((1,), 2.0);"
         "print([name for name in ('opendp', 'sklearn', 'pandas') if name in sys.modules])"
     )
