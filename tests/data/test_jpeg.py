@@ -59,6 +59,19 @@ def test_only_the_picture_stays(data: bytes) -> None:
     assert jpeg.strip(stripped) == stripped
 
 
+def test_junk_between_segments_goes() -> None:
+    assert jpeg.strip(PLAIN[:2] + SECRET + PLAIN[2:]) == jpeg.strip(PLAIN)
+
+
+def test_colours_that_only_adobes_segment_explains_stay() -> None:
+    """Without it, three components that are not named R, G, B are taken for a luminance and two colour differences."""
+    data = bytearray(_image(keep_rgb=True))
+    frame, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
+    for component in range(3):
+        data[frame + 10 + 3 * component] = data[scan + 5 + 2 * component] = component + 1
+    assert np.array_equal(_pixels(jpeg.strip(bytes(data))), _pixels(bytes(data)))
+
+
 def test_the_software_and_its_settings_leave_no_density() -> None:
     assert jpeg.strip(_image(dpi=(311, 97))) == jpeg.strip(PLAIN)
 
