@@ -31,6 +31,13 @@ class Method:
     plain: str
     secure: Mapping[str, str]
 
+    def require_release(self, release: str) -> None:
+        """Raise SettingsError unless the method knows this release."""
+        if release not in self.releases:
+            raise SettingsError(
+                f"method `{self.name}` has no release `{release}`; choose one of {', '.join(self.releases)}"
+            )
+
     def weight(self, settings: Settings, release: str | None = None) -> float:
         """The weight of the term: the settings' own, else the default for this release (None: the plaintext arm)."""
         if settings.fairness.weight is not None and self.name != "erm":
@@ -44,15 +51,15 @@ METHODS: Mapping[str, Method] = {
         Method("erm", ("none",), {"none": 0.0}, "secure_fair.fairness.terms:plain_erm", {}),
         Method(
             "orth",
-            ("gradient",),
-            {"gradient": 200.0},
+            ("gradient", "moment", "randomized-response"),
+            {"gradient": 200.0, "moment": 2000.0, "randomized-response": 2000.0},
             "secure_fair.fairness.terms:plain_orth",
             {"gradient": "secure_fair.mpc.terms:secure_orth"},
         ),
         Method(
             "adv",
-            ("gradient",),
-            {"gradient": 1.0},
+            ("gradient", "moment", "randomized-response"),
+            {"gradient": 1.0, "moment": 1.0, "randomized-response": 1.0},
             "secure_fair.fairness.terms:plain_adversary",
             {"gradient": "secure_fair.mpc.terms:secure_adversary"},
         ),

@@ -1,0 +1,81 @@
+"""The model that is trained: a frozen backbone with LoRA, and a linear head on its pooled representation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import peft
+import torch
+from torch import Tensor, nn
+
+from secure_fair.model import backbone, head, lora
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from secure_fair.settings import Settings
+
+
+class FairClassifier(nn.Module):
+    """Backbone + LoRA -> representation h [n, d] -> head -> logits [n, C].
+
+    Representation and logits are apart, because the fairness term sits between them.
+    """
+
+    def __init__(self, adapted: peft.PeftModel, classifier_head: nn.Linear, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.adapted = adapted
+        self.head = classifier_head
+        self.data_config = config
+
+    @property
+    def width(self) -> int:
+        """d, the width of the representation."""
+        return self.head.in_features
+
+    def represent(self, images: Tensor) -> Tensor:
+        """[n, 3, S, S] -> h [n, d], LoRA on."""
+        h: Tensor = self.adapted(images)
+        return h
+
+    @torch.no_grad()
+    def frozen_features(self, images: Tensor) -> Tensor:
+        """[n, 3, S, S] -> [n, d], LoRA off: a function of the images alone, the same before and after training."""
+        with self.adapted.disable_adapter():
+            return self.represent(images)
+
+    def logits(self, h: Tensor) -> Tensor:
+        """h [n, d] -> [n, C]."""
+        z: Tensor = self.head(h)
+        return z
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[n, 3, S, S] -> logits [n, C]."""
+        return self.logits(self.represent(images))
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The adapter's and the head's parameters by name."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def save(self, folder: Path) -> None:
+        """Write `folder`/adapter/ in peft's own format and `folder`/head.safetensors."""
+        self.adapted.save_pretrained(folder / "adapter")
+        head.save(self.head, folder / "head.safetensors")
+
+
+def build_classifier(settings: Settings, n_classes: int) -> FairClassifier:
+    """A new model; backbone (when random), adapter and head are drawn from `settings.training.seed`."""
+    seed = settings.training.seed
+    frozen = backbone.build(settings.model, settings.data.image_size, seed)
+    config = backbone.data_config(frozen)
+    return FairClassifier(
+        lora.wrap(frozen, settings.lora, seed), head.build(frozen.num_features, n_classes, seed), config
+    )
+
+
+def load_classifier(settings: Settings, folder: Path) -> FairClassifier:
+    """The model that `FairClassifier.save` wrote, for the same backbone."""
+    frozen = backbone.build(settings.model, settings.data.image_size, settings.training.seed)
+    config = backbone.data_config(frozen)
+    adapted = peft.PeftModel.from_pretrained(frozen, folder / "adapter")
+    return FairClassifier(adapted, head.load(folder / "head.safetensors"), config)

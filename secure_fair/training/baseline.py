@@ -1,0 +1,78 @@
+"""The plaintext arm: one process that holds images and attributes, which is what secure runs are measured against."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from secure_fair.data.attributes import AttributeTable, read_attributes, read_schema
+from secure_fair.errors import RunError, SettingsError
+from secure_fair.fairness import methods
+from secure_fair.training.loop import train
+from secure_fair.training.setup import developer_side
+from secure_fair.training.summary import write_summary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from secure_fair.settings import Settings
+
+
+def run_plaintext(
+    settings: Settings,
+    method_name: str,
+    attributes: Path | None,
+    run: Path,
+    progress: Callable[[int, int], None],
+    *,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Train `method_name` in plaintext into the folder `run` and return its summary.
+
+    `attributes` is the auditor's attributes.csv, with schema.json beside it; ERM does without, and then the summary has
+    no group metrics. Raises RunError when `run` exists, or cannot be resumed; SettingsError; DataError.
+    """
+    began = time.perf_counter()
+    check_run_folder(run, resume=resume)
+    method = methods.get(method_name)
+    table = read_table(attributes, settings.attributes.columns) if attributes is not None else None
+    if table is None and method.name != "erm":
+        raise SettingsError(
+            f"method `{method.name}` needs the attributes in the clear; name the auditor's attributes.csv"
+        )
+    model, data = developer_side(settings)
+    tables = [torch.from_numpy(table.one_hot(column, data.train.ids)) for column in table.codes] if table else []
+    term = methods.factory(method.plain)(settings, tables, model.width)
+    result = train(model, term, method.weight(settings), data, settings, run / "developer", progress, resume=resume)
+    cost = {
+        "steps": result.steps,
+        "train_seconds": result.train_seconds,
+        "total_seconds": time.perf_counter() - began,
+    }
+    (run / "developer" / "cost.json").write_text(json.dumps({"version": 1, **cost}, indent=2) + "\n")
+    return write_summary(
+        run, method=method.name, release="none", arm="plaintext", settings=settings, table=table, cost=cost
+    )
+
+
+def read_table(file: Path, columns: tuple[str, ...]) -> AttributeTable:
+    """The named columns of attributes.csv, with the categories of the schema.json beside it."""
+    schema = read_schema(file.parent / "schema.json")
+    if not columns:
+        known = ", ".join(schema.attributes)
+        raise SettingsError(f"attributes.columns is empty; name at least one attribute of {file}: {known}")
+    return read_attributes(file, columns, schema.attributes, schema.person)
+
+
+def check_run_folder(run: Path, *, resume: bool) -> None:
+    """Refuse to overwrite a run, or to resume what is not there or is complete. Raises RunError."""
+    if not resume and run.exists():
+        raise RunError(f"{run}: exists already; name another folder, or continue an interrupted run with --resume")
+    if resume and not run.is_dir():
+        raise RunError(f"{run}: no run to resume; leave --resume out to start one")
+    if resume and (run / "summary.json").exists():
+        raise RunError(f"{run}: this run is complete; name another folder")

@@ -1,0 +1,59 @@
+"""Checkpoints of a run: whole or absent, the two newest kept, and tied to the settings they were made with."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from secure_fair.errors import RunError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VERSION = 1
+KEPT = 2
+
+
+def save(folder: Path, step: int, state: dict[str, Any]) -> None:
+    """Write `state` (tensors and plain values) as the checkpoint of `step`, then drop all but the two newest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"step-{step:09d}.pt"
+    partial = file.with_suffix(".tmp")
+    with partial.open("wb") as stream:
+        torch.save({"version": VERSION, **state}, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(file)
+    for old in _newest_first(folder)[KEPT:]:
+        old.unlink()
+
+
+def load(folder: Path, run: str) -> dict[str, Any] | None:
+    """The newest readable state, or None when there is none; `run` is the description that it must carry.
+
+    A damaged file (a full disk, a crash of the machine) is passed over for the one before it. Raises RunError when the
+    run was made with other settings, or by another version.
+    """
+    files = _newest_first(folder)
+    for file in files:
+        try:
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+            continue
+        if state["version"] != VERSION:
+            raise RunError(f"{file}: a checkpoint of version {state['version']}, not {VERSION}; start the run again")
+        if state["run"] != run:
+            raise RunError(
+                f"{file}: made with other settings, method or weight; resume with the same ones, or start another run"
+            )
+        return state
+    if files:
+        raise RunError(f"{folder}: no checkpoint can be read; remove the run's folder and start again")
+    return None
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*.pt"), reverse=True)

@@ -1,0 +1,193 @@
+"""The training loop: one for plaintext and secure runs, which differ in their fairness term only."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+import torch
+from torch.nn import functional
+
+from secure_fair.data.images import Batch, ImageSet, batches
+from secure_fair.errors import RunError
+from secure_fair.training import checkpoint, device, predictions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from secure_fair.fairness.terms import FairnessTerm
+    from secure_fair.model.classifier import FairClassifier
+    from secure_fair.settings import Settings
+
+CHECKPOINT_STEPS = 200  # besides the end of each epoch; steps, not seconds: an auditor has to keep the same ones
+STEP_COLUMNS = ("step", "epoch", "task_loss", "fairness_value", "seconds")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The developer's images."""
+
+    train: ImageSet
+    val: ImageSet
+    test: ImageSet
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a finished training tells: steps, seconds in steps (evaluation and loading apart) and metrics by split."""
+
+    steps: int
+    train_seconds: float
+    metrics: dict[str, dict[str, float]]
+
+
+def train(
+    model: FairClassifier,
+    term: FairnessTerm,
+    weight: float,
+    data: Splits,
+    settings: Settings,
+    out: Path,
+    progress: Callable[[int, int], None],
+    *,
+    resume: bool = False,
+) -> TrainingResult:
+    """Minimise task loss + `weight` * term with AdamW; write the steps, the model, predictions.csv and metrics.json.
+
+    Deterministic given the seeds, also across an interruption: checkpoints hold adapter, head, optimiser, random state
+    and the term's state. With `resume` the newest checkpoint in `out` is continued where there is one. `progress` is
+    called with (steps done, steps in all). The term is closed at the end, however it comes. Raises RunError when the
+    loss is not finite.
+    """
+    options = settings.training
+    chosen = device.resolve(options.device)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    model.to(chosen)
+    with closing(term):
+        session = _Session(model, term, weight, settings, out, chosen)
+        session.fit(data.train, progress, resume=resume)
+    model.save(out)
+    metrics = predictions.write(model, {"val": data.val, "test": data.test}, settings, out, chosen)
+    return TrainingResult(session.step, session.seconds, metrics)
+
+
+class _Session:
+    """The state of one training: what a checkpoint holds."""
+
+    def __init__(
+        self,
+        model: FairClassifier,
+        term: FairnessTerm,
+        weight: float,
+        settings: Settings,
+        out: Path,
+        chosen: torch.device,
+    ) -> None:
+        self.model, self.term, self.weight = model, term, weight
+        self.settings, self.out, self.device = settings, out, chosen
+        options = settings.training
+        self.optimiser = torch.optim.AdamW(
+            model.trainable().values(), lr=options.learning_rate, weight_decay=options.weight_decay
+        )
+        self.step, self.seconds = 0, 0.0
+
+    def fit(self, images: ImageSet, progress: Callable[[int, int], None], *, resume: bool) -> None:
+        options = self.settings.training
+        steps_per_epoch = math.ceil(len(images) / options.batch_size)
+        total = options.epochs * steps_per_epoch
+        if resume:
+            self._restore()
+        self.model.train()
+        with (self.out / "steps.csv").open("a" if self.step else "w", newline="", buffering=1) as stream:
+            if not self.step:
+                csv.writer(stream).writerow(STEP_COLUMNS)
+            progress(self.step, total)
+            for epoch in range(self.step // steps_per_epoch, options.epochs):
+                for batch in batches(
+                    images,
+                    options.batch_size,
+                    epoch=epoch,
+                    seed=options.seed,
+                    workers=self.settings.data.workers,
+                    start_step=self.step - epoch * steps_per_epoch,
+                ):
+                    self._step(batch, epoch, stream)
+                    if self.step % CHECKPOINT_STEPS == 0 or self.step % steps_per_epoch == 0:
+                        self._save()
+                    progress(self.step, total)
+
+    def _step(self, batch: Batch, epoch: int, stream: TextIO) -> None:
+        began = time.perf_counter()
+        images, labels = batch.images.to(self.device), batch.labels.to(self.device)
+        with device.autocast(self.settings, self.device):
+            h = self.model.represent(images)  # [n, d]
+        self.term.begin(h, labels, batch.positions)
+        with device.autocast(self.settings, self.device):
+            logits = self.model.logits(h)  # [n, C]
+        task_loss = functional.cross_entropy(logits.float(), labels)
+        fairness = self.term.finish()
+        loss = task_loss + self.weight * fairness
+        if not math.isfinite(loss.item()):
+            raise RunError(
+                f"step {self.step + 1}: the loss is not finite (task {task_loss.item():g}, "
+                f"fairness {fairness.item():g}); lower training.learning_rate or fairness.weight"
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        seconds = time.perf_counter() - began
+        self.step += 1
+        self.seconds += seconds
+        csv.writer(stream).writerow(
+            (self.step, epoch + 1, f"{task_loss.item():.7g}", f"{fairness.item():.7g}", f"{seconds:.6f}")
+        )
+
+    def _save(self) -> None:
+        state = {
+            "run": self._description(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "model": {name: parameter.detach() for name, parameter in self.model.trainable().items()},
+            "optimiser": self.optimiser.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "term": self.term.state(),
+        }
+        checkpoint.save(self.out / "checkpoint", self.step, state)
+
+    def _restore(self) -> None:
+        state = checkpoint.load(self.out / "checkpoint", self._description())
+        if state is None:
+            return
+        self.step, self.seconds = state["step"], state["seconds"]
+        with torch.no_grad():
+            for name, parameter in self.model.trainable().items():
+                parameter.copy_(state["model"][name])
+        self.optimiser.load_state_dict(state["optimiser"])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random_cuda"], self.device)
+        self.term.restore(state["term"])
+        _keep_steps(self.out / "steps.csv", self.step)
+
+    def _description(self) -> str:
+        """What must be the same for a resumed run to be the same run; addresses and paths may differ."""
+        sections = self.settings.model_dump(
+            mode="json", exclude={"network": True, "data": {"root", "workers"}, "attributes": {"file"}}
+        )
+        return json.dumps({"term": self.term.name, "weight": self.weight, **sections}, sort_keys=True)
+
+
+def _keep_steps(file: Path, steps: int) -> None:
+    """Drop the rows of steps that came after the checkpoint, so that a resumed run counts each step once."""
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[: steps + 1]))
