@@ -25,6 +25,7 @@ from parties.messages import (
     encode_count,
     step_size,
 )
+from parties.moments import moment_plan, releases
 from parties.schedule import batch_sizes, training_plan
 from secure_fair.data.attributes import AttributeTable, read_attributes
 from secure_fair.errors import ProtocolError, RefusedError, SettingsError
@@ -32,9 +33,9 @@ from secure_fair.fairness import methods
 from secure_fair.mpc.dealing.source import CorrelationSource
 from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.kinds import Kind
-from secure_fair.mpc.protocols.moment import MomentShape, auditor_moment
+from secure_fair.mpc.protocols.moment import MomentShape, auditor_moment, joined
 from secure_fair.mpc.terms import PublicShape, SecureMethod
-from secure_fair.privacy.accountant import UNBOUNDED_COST, Cost, gaussian_cost
+from secure_fair.privacy.accountant import UNBOUNDED_COST, UNIT, gaussian_cost
 from secure_fair.privacy.ledger import Ledger, request_digest
 from secure_fair.privacy.policy import CROSS, Policy
 from secure_fair.releases.moment import MomentPlan, attribute_columns, intersect, noised
@@ -154,49 +155,39 @@ def _check_step(step: int, announced: int, positions: np.ndarray, allowed: np.nd
 
 
 def _serve_moment(audited: _Audited, run: AgreedRun, developer: Connection, links: Links) -> None:
-    """The moment with discrete Gaussian noise; an identical request gets the identical stored answer."""
+    """Moments with discrete Gaussian noise, each debited and stored before it leaves."""
     hello, settings, policy = run.hello, audited.settings, audited.policy
-    classes = hello.classes if settings.fairness.criterion == "odds" else 1
-    plan = MomentPlan(
-        audited.groups(), classes, hello.dimension, 1, settings.privacy.clip, weighted=policy.person is not None
-    )
-    cost: Cost = gaussian_cost(settings.privacy.epsilon, settings.privacy.delta)
-    plan.require_range(hello.train, cost)
-    shape = MomentShape(hello.dimension, plan.columns, classes, hello.train, max(1, hello.blocks))
+    if hello.releases != releases(settings):
+        raise RefusedError(f"the run asks for {hello.releases} moments, the settings agreed on {releases(settings)}")
+    weighted = policy.person is not None
+    groups = audited.groups()
+    plans = [
+        moment_plan(settings, groups, hello.classes, hello.features, weighted, index) for index in range(hello.releases)
+    ]
+    cost = gaussian_cost(settings.privacy.epsilon, settings.privacy.delta, hello.releases)
     ids = [audited.ids[position] for position in run.train]
     persons = audited.persons(ids)
-    source = CorrelationSource("auditor", links.connect("dealer"), shape.plan())
-    request = request_digest(
-        {
-            "release": "moment",
-            "session": source.session,
-            "ids": ids,
-            "columns": audited.columns,
-            "shape": plan.shape,
-            "rho": cost.rho,
-        }
-    )
-    audited.ledger.check(persons, cost, policy.budget)
-    onehots = audited.one_hots(ids)
-    columns = torch.from_numpy(attribute_columns(onehots, persons if plan.weighted else None))
-
-    def add_noise(share: torch.Tensor) -> torch.Tensor:
-        # Debited, then noised, then stored, and only then handed back to be sent.
-        answer = audited.ledger.answer(
-            "moment",
-            request,
-            persons,
-            cost,
-            policy.budget,
-            lambda: noised(share.numpy(), plan, cost).tobytes(),
+    for plan in plans:
+        plan.require_range(hello.train, cost)
+    audited.ledger.check(persons, sum((cost for _ in plans[1:]), start=cost), policy.budget)
+    columns = torch.from_numpy(attribute_columns(audited.one_hots(ids), persons if weighted else None))
+    shapes = [MomentShape(p.dimension, p.columns, p.classes, hello.train, max(1, hello.block)) for p in plans]
+    source = CorrelationSource("auditor", links.connect("dealer"), joined(shapes))
+    for index, (plan, shape) in enumerate(zip(plans, shapes, strict=True)):
+        request = request_digest(
+            {"release": "moment", "session": source.session, "index": index, "ids": ids, "columns": audited.columns}
         )
-        return torch.frombuffer(bytearray(answer), dtype=torch.int64).reshape(share.shape)
 
-    auditor_moment(Party("auditor", developer, source), shape, columns.split(shape.block), add_noise)
+        def add_noise(share: torch.Tensor, plan: MomentPlan = plan, request: bytes = request) -> torch.Tensor:
+            # Debited, then noised, then stored, and only then handed back to be sent.
+            answer = audited.ledger.answer(
+                "moment", request, persons, cost, policy.budget, lambda: noised(share.numpy(), plan, cost).tobytes()
+            )
+            return torch.frombuffer(bytearray(answer), dtype=torch.int64).reshape(share.shape)
+
+        auditor_moment(Party("auditor", developer, source), shape, columns.split(shape.block), add_noise)
+        audited.log(f"moment {index + 1} of {hello.releases} released: {plan.shape}, rho {cost.rho / UNIT:.3g}")
     source.close()
-    audited.log(
-        f"moment released: {plan.shape}, epsilon {settings.privacy.epsilon:g} at delta {settings.privacy.delta:g}"
-    )
 
 
 def _serve_randomized_response(audited: _Audited, run: AgreedRun, developer: Connection, links: Links) -> None:

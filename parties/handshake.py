@@ -39,7 +39,10 @@ class AgreedRun:
 def developer_hello(
     auditor: Connection, hello: DeveloperHello, ids: Sequence[str], train: Positions
 ) -> tuple[AuditorHello, int]:
-    """Ask for a run; returns the answer, and how many people its records show. Raises ProtocolError when the lists of ids differ, PeerRefusedError when the policy forbids it."""
+    """Ask for a run; returns the answer, and how many people its records show.
+
+    Raises ProtocolError when the lists of ids differ, PeerRefusedError when the policy forbids it.
+    """
     auditor.send(Kind.HELLO, hello.encode())
     answer = AuditorHello.decode(bytes(auditor.receive(Kind.HELLO, max_size=MAX_HELLO_BYTES)), auditor.peer)
     _compare_ids(auditor, ids, answer.records, hello.nonce + answer.nonce)
@@ -86,6 +89,6 @@ def _compare_ids(peer: Connection, ids: Sequence[str], their_count: int, nonces:
     theirs = bytes(peer.receive(Kind.HELLO, size=len(mine)))
     if not hmac.compare_digest(mine, theirs):
         raise ProtocolError(
-            f"our {len(ids)} record ids are not the {their_count} of the {peer.peer}; both tables must list the same ids "
+            f"our {len(ids)} record ids are not the {their_count} of the {peer.peer}; both must list the same ids "
             "(`secure-fair data check`)"
         )

@@ -37,11 +37,20 @@ class Launch:
     method: str
     release: str
     resume: bool = False
+    reuse: Path | None = None
+    alone: bool = False  # the developer needs no peers
 
     def command(self, role: str, network: Sequence[str]) -> list[str]:
         """The command line of a party."""
         own = {
-            "developer": ["--method", self.method, "--release", self.release, *(["--resume"] if self.resume else [])],
+            "developer": [
+                "--method",
+                self.method,
+                "--release",
+                self.release,
+                *(["--resume"] if self.resume else []),
+                *(["--reuse", str(self.reuse)] if self.reuse else []),
+            ],
             "auditor": ["--policy", str(self.policy)],
             "dealer": [],
         }[role]
@@ -52,7 +61,7 @@ class Launch:
 
 def run_parties(launch: Launch, *, host: str = "127.0.0.1") -> None:
     """Run the parties to their end. Raises RunError with the first failure; no process outlives the call."""
-    roles = [role for role in ROLES if _takes_part(role, launch.release)]
+    roles = [role for role in ROLES if _takes_part(role, launch)]
     with tempfile.TemporaryDirectory(prefix="secure-fair-") as folder, _sockets(host) as sockets:
         network = _network(Path(folder), host, sockets)
         parties: dict[str, _Process] = {}
@@ -71,10 +80,11 @@ def run_parties(launch: Launch, *, host: str = "127.0.0.1") -> None:
             os.close(lifeline)
 
 
-def _takes_part(role: str, release: str) -> bool:
+def _takes_part(role: str, launch: Launch) -> bool:
+    """Randomized response needs no dealer, and a developer with nothing to ask needs nobody."""
     if role == "developer":
         return True
-    return release != "none" and not (role == "dealer" and release == "randomized-response")
+    return not launch.alone and not (role == "dealer" and launch.release == "randomized-response")
 
 
 @dataclass

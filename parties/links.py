@@ -88,7 +88,7 @@ class Links:
             raise self._failure
 
     def _fingerprint(self, peer: str) -> str:
-        fingerprint = self._network.fingerprints.get(peer)  # type: ignore[call-overload]
+        fingerprint: str | None = self._network.fingerprints.get(peer)  # type: ignore[call-overload]
         if fingerprint is None:
             raise SettingsError(f"network.fingerprints has none of the {peer}; `secure-fair certs init` prints them")
         return fingerprint

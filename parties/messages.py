@@ -34,7 +34,7 @@ class _Message:
             version = table.get("protocol")
             if version != PROTOCOL_VERSION:
                 raise ProtocolError(
-                    f"{sender} speaks protocol version {version!r}, we {PROTOCOL_VERSION}; use one release on both sides"
+                    f"{sender} speaks protocol {version!r}, we {PROTOCOL_VERSION}; use one release on both sides"
                 )
             if set(table) != set(expected):
                 raise ValueError
@@ -59,8 +59,9 @@ class DeveloperHello(_Message):
     seed: int  # of the adversary's public first weights
     width: int
     classes: int
-    blocks: int  # rows a block of the `moment` release
-    dimension: int  # D of the `moment` release
+    block: int  # records a block of the `moment` release
+    features: int  # width of its feature vectors
+    releases: int  # how many moments the run's epsilon covers
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from parties.launch import Launch, run_parties
+from parties.moments import can_reuse
 from secure_fair.data.attributes import Schema, read_schema
 from secure_fair.errors import SettingsError
 from secure_fair.fairness import methods
 from secure_fair.privacy import disclosures
+from secure_fair.privacy.ledger import Ledger
 from secure_fair.privacy.policy import Policy
 from secure_fair.settings import Settings
 from secure_fair.training.baseline import check_run_folder, read_table
@@ -36,19 +37,17 @@ class Simulation:
     run: Path
     policy: Path | None = None
     resume: bool = False
+    reuse: Path | None = None  # an earlier run whose private release serves this one too
 
 
 def simulate(simulation: Simulation) -> dict[str, Any]:
     """Run three processes and write RUN/summary.json, which is returned.
 
-    The launcher owns both sides' data, so it alone can compute group metrics. Raises RunError, SettingsError, DataError.
+    The launcher owns both sides' data, so it can compute group metrics. Raises RunError, SettingsError, DataError.
     """
     settings, run = simulation.settings, simulation.run
     method = methods.get(simulation.method)
-    if simulation.release not in method.releases:
-        raise SettingsError(
-            f"method `{method.name}` has no release `{simulation.release}`; choose one of {', '.join(method.releases)}"
-        )
+    method.require_release(simulation.release)
     if settings.attributes.file is None:
         raise SettingsError("attributes.file is missing; it names the auditor's attributes.csv")
     check_run_folder(run, resume=simulation.resume)
@@ -60,8 +59,23 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
         policy.write_text(
             _own_policy(settings, simulation.release, read_schema(settings.attributes.file.parent / "schema.json"))
         )
+    developer = run / "developer"
+    reuse = None if simulation.reuse is None else simulation.reuse / "developer"
+    if simulation.resume and can_reuse(settings, simulation.release, developer):
+        reuse = developer
+    alone = simulation.release == "none" or reuse is not None
     run_parties(
-        Launch(run, simulation.config, simulation.overrides, policy, method.name, simulation.release, simulation.resume)
+        Launch(
+            run,
+            simulation.config,
+            simulation.overrides,
+            policy,
+            method.name,
+            simulation.release,
+            simulation.resume,
+            reuse,
+            alone,
+        )
     )
     cost = json.loads((run / "developer" / "cost.json").read_text())
     del cost["version"]
@@ -73,25 +87,27 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
         settings=settings,
         table=table,
         cost=cost,
-        privacy=_privacy(run, settings, simulation.release),
+        privacy=_privacy(run, settings, simulation.release, simulation.reuse),
     )
 
 
-def _privacy(run: Path, settings: Settings, release: str) -> dict[str, Any]:
-    """What was spent for each person; an epsilon without bound is null."""
+def _privacy(run: Path, settings: Settings, release: str, reused: Path | None) -> dict[str, Any]:
+    """What the most exposed person has spent by this run's ledger; an epsilon without bound is null."""
     if release == "none":
         return {"epsilon": 0.0, "delta": 0.0, "releases": 0}
-    opened = list(disclosures.read(run / "developer"))
-    spent = [line.epsilon_spent for line in opened]
-    bounded = all(epsilon is not None for epsilon in spent)
-    epsilon = sum(value for value in spent if value is not None) if bounded else math.nan
-    return {"epsilon": epsilon, "delta": settings.privacy.delta if bounded else None, "releases": len(opened)}
+    if reused is not None:
+        return {"epsilon": 0.0, "delta": 0.0, "releases": 0, "reused": str(reused)}
+    delta = settings.privacy.delta
+    with Ledger(run / "auditor" / "ledger.sqlite", None) as ledger:
+        epsilon = max(cost.epsilon(delta) for cost, _ in ledger.balances())
+    opened = sum(1 for _ in disclosures.read(run / "developer"))
+    return {"epsilon": epsilon, "delta": delta, "releases": opened}
 
 
 def _own_policy(settings: Settings, release: str, schema: Schema) -> str:
     """The policy of a simulation without one of its own: allows what was asked for, once."""
     policy = Policy(
-        releases=(release,),  # type: ignore[arg-type]  # pydantic checks it
+        releases=(release,),
         epsilon=settings.privacy.epsilon,
         delta=settings.privacy.delta,
         categories=schema.attributes,

@@ -32,15 +32,26 @@ def party() -> None:
 @click.option("--release", required=True, help="What the auditor shall disclose; there is no default.")
 @click.option("--out", type=PATH, required=True, help="Folder for adapter, metrics, disclosures and cost.")
 @click.option("--resume", is_flag=True, help="Continue from the newest checkpoint in --out.")
+@click.option(
+    "--reuse", type=PATH, help="Developer's folder of an earlier run whose private release serves this one too."
+)
 @_set
-def developer(file: Path, method: str, release: str, out: Path, resume: bool, overrides: tuple[str, ...]) -> None:
+def developer(
+    file: Path,
+    method: str,
+    release: str,
+    out: Path,
+    resume: bool,
+    reuse: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
     """Train on this host's images, asking the auditor for the fairness term."""
     effective = settings.load(file, overrides)
     from parties.developer import run_developer
 
     try:
         with console.Reporter() as report:
-            run_developer(effective, method, release, out, report, resume=resume)
+            run_developer(effective, method, release, out, report, resume=resume, reuse=reuse)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"{out}: interrupted; the same command with --resume continues") from None
 

@@ -24,6 +24,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--out", type=PATH, required=True, help="Folder of the run; must not exist.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run in --out.")
+@click.option(
+    "--reuse", type=PATH, help="An earlier run on the same records whose private release serves this one too."
+)
 @console.json_option
 def simulate(
     file: Path,
@@ -33,6 +36,7 @@ def simulate(
     out: Path,
     overrides: tuple[str, ...],
     resume: bool,
+    reuse: Path | None,
     as_json: bool,
 ) -> None:
     """Train with secret-shared attributes: three processes, real transport, group metrics at the end.
@@ -46,7 +50,7 @@ def simulate(
     if release == "gradient":
         console.warn(GRADIENT_WARNING)
     try:
-        summary = run(Simulation(effective, file, overrides, method, release, out, policy, resume))
+        summary = run(Simulation(effective, file, overrides, method, release, out, policy, resume, reuse))
     except KeyboardInterrupt:
         raise InterruptedRunError(f"{out}: interrupted; all three parties have been stopped") from None
     if as_json:

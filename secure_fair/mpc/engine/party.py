@@ -20,7 +20,7 @@ _RANKS = {"developer": 0, "auditor": 1}
 class Recorder(Protocol):
     """Is told of every value that the developer learns, and what one integer step of it is worth."""
 
-    def __call__(self, name: str, value: torch.Tensor, unit: float) -> None: ...
+    def __call__(self, name: str, value: torch.Tensor, unit: float, /) -> None: ...
 
 
 @dataclass(repr=False)

@@ -74,6 +74,11 @@ class MomentShape:
         return Plan((*runs, *([(self.program(rest), 1)] if rest else [])))
 
 
+def joined(shapes: Iterable[MomentShape]) -> Plan:
+    """The plan of several moments, one after the other."""
+    return Plan(tuple(run for shape in shapes for run in shape.plan().runs))
+
+
 @dataclass(repr=False)
 class _Block:
     step: StepRandomness

@@ -1,0 +1,96 @@
+"""What the secure part of a run costs: rounds, bytes and seconds, counted where they arise."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from secure_fair.fairness.terms import FairnessTerm
+from secure_fair.mpc.dealing.source import CorrelationSource
+from secure_fair.training.loop import TrainingResult
+from secure_fair.transport.frames import Connection
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The fields of cost.json. Bytes are those of frames on the wire, without TLS's own and heartbeats.
+
+    rounds_per_step: for `gradient` per training step, for a private release per release. floor_bytes: the least that
+    both directions together could take (docs/protocols.md, section 4).
+    """
+
+    steps: int
+    rounds_per_step: float
+    bytes_sent: int
+    bytes_received: int
+    floor_bytes: int
+    offline_bytes: int
+    mpc_seconds: float
+    train_seconds: float
+    total_seconds: float
+
+    def write(self, folder: Path) -> None:
+        (folder / "cost.json").write_text(json.dumps({"version": 1, **asdict(self)}, indent=2) + "\n")
+
+
+class Meter:
+    """Adds up what protocol runs cost on one channel."""
+
+    def __init__(self, auditor: Connection) -> None:
+        self._auditor = auditor
+        self._rounds_before = auditor.rounds
+        self._seconds = 0.0
+        self._floor_bytes = 0
+        self._runs = 0
+
+    def add(self, seconds: float, floor_bytes: int, runs: int = 1) -> None:
+        """Protocol runs that took so long, and could not have taken fewer bytes."""
+        self._seconds += seconds
+        self._floor_bytes += floor_bytes
+        self._runs += runs
+
+    def cost(self, result: TrainingResult, source: CorrelationSource | None, total_seconds: float) -> Cost:
+        rounds = self._auditor.rounds - self._rounds_before
+        return Cost(
+            steps=result.steps,
+            rounds_per_step=round(rounds / max(self._runs, 1), 3),
+            bytes_sent=self._auditor.bytes_sent,
+            bytes_received=self._auditor.bytes_received,
+            floor_bytes=self._floor_bytes,
+            offline_bytes=0 if source is None else source.offline_bytes,
+            mpc_seconds=self._seconds,
+            train_seconds=result.train_seconds,
+            total_seconds=total_seconds,
+        )
+
+
+class MeteredTerm:
+    """A secure term whose time is added to a meter's."""
+
+    def __init__(self, term: FairnessTerm, meter: Meter, floor_bytes: Callable[[int], int]) -> None:
+        self.name, self._term, self._meter, self._floor = term.name, term, meter, floor_bytes
+
+    def begin(self, h: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor, /) -> None:
+        began = time.perf_counter()
+        self._term.begin(h, labels, positions)
+        self._meter.add(time.perf_counter() - began, self._floor(len(h)))
+
+    def finish(self) -> torch.Tensor:
+        began = time.perf_counter()
+        value = self._term.finish()
+        self._meter.add(time.perf_counter() - began, 0, runs=0)
+        return value
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return self._term.state()
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        self._term.restore(state)
+
+    def close(self) -> None:
+        self._term.close()

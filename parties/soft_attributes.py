@@ -1,0 +1,257 @@
+"""The developer's side of the private releases: soft attributes in place of true ones.
+
+`moment`: one secure protocol run before training (or at the start of every epoch); `randomized-response`: none. What
+the developer computes from a release costs no further privacy, so training itself needs no auditor.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from parties.moments import SOFT_FILE, moment_plan, releases
+from secure_fair.data.images import ImageSet, batches
+from secure_fair.errors import RunError
+from secure_fair.fairness import methods
+from secure_fair.fairness.terms import FairnessTerm
+from secure_fair.model.classifier import FairClassifier
+from secure_fair.mpc.engine.party import Party
+from secure_fair.mpc.kinds import Kind
+from secure_fair.mpc.protocols.moment import MomentShape, developer_moment, joined
+from secure_fair.privacy.accountant import gaussian_cost, split_epsilon
+from secure_fair.releases import ridge
+from secure_fair.releases.moment import FeatureMap, MomentPlan, quantise, vectors
+from secure_fair.releases.randomized_response import debias, variance
+from secure_fair.settings import Settings
+from secure_fair.training import device
+from secure_fair.training.loop import Splits
+
+if TYPE_CHECKING:
+    from parties.developer import Run
+
+BLOCK = 2048  # records a block of the protocol: a few MB, whatever the data set's size
+_FEATURE_BATCH = 256
+Floats = npt.NDArray[np.float32]
+
+
+class Features:
+    """Vectors u of every split, from the backbone with LoRA off and, on request, from the model as it is now."""
+
+    def __init__(
+        self, settings: Settings, model: FairClassifier, splits: Splits, progress: Callable[[str, int, int], None]
+    ) -> None:
+        self._settings, self._model, self._progress = settings, model, progress
+        self.splits = {"train": splits.train, "val": splits.val, "test": splits.test}
+        self._frozen = {name: self._features(images, name, current=False) for name, images in self.splits.items()}
+
+    def vectors(self, *, with_current: bool) -> dict[str, Floats]:
+        """u [n, D] of each split; maps are fitted to the training images and know no attribute."""
+        parts = [self._frozen]
+        if with_current:
+            parts.append({name: self._features(images, name, current=True) for name, images in self.splits.items()})
+        seed, rank = self._settings.training.seed, self._settings.privacy.rank
+        maps = [FeatureMap.fit(part["train"], rank, seed) for part in parts]
+        return {name: vectors(maps, [part[name] for part in parts]) for name in self.splits}
+
+    @torch.no_grad()
+    def _features(self, images: ImageSet, split: str, *, current: bool) -> Floats:
+        chosen = device.resolve(self._settings.training.device)
+        model = self._model.to(chosen)
+        training = model.training
+        model.eval()
+        features = np.empty((len(images), model.width), dtype=np.float32)
+        done = 0
+        for batch in batches(images, _FEATURE_BATCH, epoch=None, seed=0, workers=self._settings.data.workers):
+            pixels = batch.images.to(chosen)
+            with device.autocast(self._settings, chosen):
+                block = model.represent(pixels) if current else model.frozen_features(pixels)
+            features[done : done + len(block)] = block.float().cpu().numpy()
+            done += len(block)
+            self._progress(f"features, {split}", done, len(images))
+        model.train(training)
+        return features
+
+
+@dataclass
+class SoftTable:
+    """Soft attributes of every record: what the developer knows after a release, and what attacks start from."""
+
+    ids: dict[str, tuple[str, ...]]  # by split
+    rows: dict[str, Floats]  # [n, sum of K], by split
+    groups: tuple[int, ...]
+
+    def save(self, folder: Path) -> None:
+        partial = folder / f"{SOFT_FILE}.tmp.npz"
+        np.savez(
+            partial,
+            ids=np.concatenate([np.array(ids) for ids in self.ids.values()]),
+            split=np.concatenate([np.full(len(ids), split) for split, ids in self.ids.items()]),
+            soft=np.concatenate(list(self.rows.values())),
+            groups=np.array(self.groups),
+        )
+        partial.replace(folder / SOFT_FILE)
+
+    @staticmethod
+    def load(folder: Path, splits: Splits) -> SoftTable:
+        """From an earlier run on the same records. Raises RunError when there is none, or the records differ."""
+        try:
+            with np.load(folder / SOFT_FILE, allow_pickle=False) as arrays:
+                ids, split = arrays["ids"], arrays["split"]
+                soft, groups = arrays["soft"], tuple(int(k) for k in arrays["groups"])
+        except (OSError, KeyError, ValueError):
+            raise RunError(
+                f"{folder / SOFT_FILE}: no soft attributes to reuse; name a finished run with a private release"
+            ) from None
+        wanted = {"train": splits.train.ids, "val": splits.val.ids, "test": splits.test.ids}
+        if any(tuple(ids[split == name]) != own for name, own in wanted.items()):
+            raise RunError(f"{folder / SOFT_FILE}: made for other records; run the release again")
+        return SoftTable(wanted, {name: soft[split == name] for name in wanted}, groups)
+
+
+class SoftTerm:
+    """The plaintext term with soft attributes; a new table may replace the old one at the start of an epoch."""
+
+    def __init__(self, settings: Settings, method: methods.Method, width: int, steps_per_epoch: int) -> None:
+        self.name = method.name
+        self._settings, self._method, self._width, self._steps = settings, method, width, steps_per_epoch
+        self._step = 0
+        self._inner: FairnessTerm | None = None
+        self._table = torch.empty(0)
+        self._groups: tuple[int, ...] = ()
+
+    def use(self, soft: Floats, groups: tuple[int, ...]) -> None:
+        """Take a table of the training records [N, sum of K]; what the term has learned is kept."""
+        self._table, self._groups = torch.from_numpy(soft), groups
+        state = self._inner.state() if self._inner is not None else None
+        attributes = self._table.split(list(groups), dim=1)
+        self._inner = methods.factory(self._method.plain)(self._settings, attributes, self._width)
+        if state is not None:
+            self._inner.restore(state)
+
+    def refresh(self, epoch: int) -> None:
+        """Called before the first step of an epoch."""
+
+    def begin(self, h: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor, /) -> None:
+        if self._step % self._steps == 0:
+            self.refresh(self._step // self._steps)
+        self._step += 1
+        assert self._inner is not None  # noqa: S101 (a table is given before training)
+        self._inner.begin(h, labels, positions)
+
+    def finish(self) -> torch.Tensor:
+        assert self._inner is not None  # noqa: S101
+        return self._inner.finish()
+
+    def state(self) -> dict[str, torch.Tensor]:
+        assert self._inner is not None  # noqa: S101
+        return {
+            "soft": self._table,
+            "step": torch.tensor(self._step),
+            "groups": torch.tensor(self._groups),
+        } | self._inner.state()
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        self._step = int(state["step"])
+        self.use(state["soft"].numpy(), tuple(int(k) for k in state["groups"]))
+        assert self._inner is not None  # noqa: S101
+        self._inner.restore({name: value for name, value in state.items() if name not in ("soft", "step", "groups")})
+
+    def close(self) -> None:
+        pass
+
+
+class MomentTerm(SoftTerm):
+    """Asks for a moment before the first step, and with refresh = "epoch" before every epoch."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run.settings, run.method, run.model.width, run.steps_per_epoch)
+        self._run = run
+        self._features = Features(run.settings, run.model, run.splits, run.progress)
+        plans = [self._plan(index) for index in range(run.hello.releases)]
+        self._source = run.source(joined([self._shape(plan) for plan in plans]))
+
+    def refresh(self, epoch: int) -> None:
+        if epoch == 0 or self._settings.privacy.refresh == "epoch":
+            self.release(epoch)
+
+    def release(self, index: int) -> None:
+        """Run the protocol and build the predictor from the noisy moment."""
+        run, privacy, plan = self._run, self._settings.privacy, self._plan(index)
+        cost = gaussian_cost(privacy.epsilon, privacy.delta, releases(self._settings))
+        u = self._features.vectors(with_current=index > 0)
+        within = plan.classes > 1
+        labels = run.splits.train.labels.numpy() if within else None
+        began = time.perf_counter()
+
+        def record(name: str, value: torch.Tensor, _unit: float) -> None:
+            epsilon = cost.epsilon(privacy.delta)
+            run.log.add(run.steps_per_epoch * index, name, value.numpy(), run.train, unit=plan.unit, epsilon=epsilon)
+
+        def blocks() -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+            for start in range(0, len(u["train"]), BLOCK):
+                rows = slice(start, start + BLOCK)
+                y = torch.nn.functional.one_hot(run.splits.train.labels[rows], plan.classes) if within else None
+                yield torch.from_numpy(quantise(u["train"][rows], plan)), y
+
+        shape = self._shape(plan)
+        moment = developer_moment(Party("developer", run.auditor, self._source, record), shape, blocks())
+        run.meter.add(time.perf_counter() - began, shape.floor_bytes)
+        persons = run.persons if plan.weighted else None
+        predictor = ridge.from_moment(u["train"], labels, moment.numpy(), plan, plan.noise_scale(cost), persons)
+        table = predict(predictor, u, run.splits, run.answer.groups, within)
+        table.save(run.out)
+        self.use(table.rows["train"], table.groups)
+
+    def _plan(self, index: int) -> MomentPlan:
+        hello, answer = self._run.hello, self._run.answer
+        return moment_plan(self._settings, answer.groups, hello.classes, hello.features, answer.weighted, index)
+
+    def _shape(self, plan: MomentPlan) -> MomentShape:
+        return MomentShape(plan.dimension, plan.columns, plan.classes, self._run.hello.train, BLOCK)
+
+
+def response_term(run: Run) -> SoftTerm:
+    """Flipped attributes, debiased and smoothed by the same ridge step."""
+    settings, groups = run.settings, run.answer.groups
+    began = time.perf_counter()
+    payload = run.auditor.receive(Kind.OPEN, size=len(run.train) * len(groups))
+    run.meter.add(time.perf_counter() - began, len(payload))
+    answers = np.frombuffer(payload, dtype=np.uint8).reshape(len(groups), -1).astype(np.int64)
+    run.log.add(0, "randomized response", answers, run.train, epsilon=settings.privacy.epsilon)
+    share = split_epsilon(settings.privacy.epsilon, len(groups))
+    rows = [debias(answer, k, share) for answer, k in zip(answers, groups, strict=True)]
+    within = settings.fairness.criterion == "odds"
+    u = Features(settings, run.model, run.splits, run.progress).vectors(with_current=False)
+    labels = run.splits.train.labels.numpy() if within else None
+    variances = [variance(k, share) for k in groups]
+    predictor = ridge.from_responses(u["train"], labels, run.hello.classes if within else 1, rows, variances)
+    table = predict(predictor, u, run.splits, groups, within)
+    table.save(run.out)
+    return reused_term(settings, run.method, table, run.model.width)
+
+
+def reused_term(settings: Settings, method: methods.Method, table: SoftTable, width: int) -> SoftTerm:
+    """A term on soft attributes that are there already: needs no auditor."""
+    steps = math.ceil(len(table.ids["train"]) / settings.training.batch_size)
+    term = SoftTerm(settings, method, width, steps)
+    term.use(table.rows["train"], table.groups)
+    return term
+
+
+def predict(
+    predictor: ridge.SoftAttributes, u: dict[str, Floats], splits: Splits, groups: tuple[int, ...], within_classes: bool
+) -> SoftTable:
+    """Soft attributes of every split; the predictor is the same for people in the data and outside."""
+    images = {"train": splits.train, "val": splits.val, "test": splits.test}
+    rows = {
+        name: predictor.predict(own, images[name].labels.numpy() if within_classes else None) for name, own in u.items()
+    }
+    return SoftTable({name: image_set.ids for name, image_set in images.items()}, rows, groups)
