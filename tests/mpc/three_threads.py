@@ -32,9 +32,6 @@ class Outcome:
     developer: Any
     auditor: Any
     disclosed: list[tuple[str, torch.Tensor]] = field(default_factory=list)
-    rounds: int = 0
-    developer_bytes: int = 0
-    auditor_bytes: int = 0
 
 
 class Network:
@@ -67,7 +64,13 @@ class Network:
             Connection(theirs, client, timeout_seconds=TIMEOUT),
         )
 
-    def run(self, plan: Plan, developer: Callable[[Party], Any], auditor: Callable[[Party], Any]) -> Outcome:
+    def run(
+        self,
+        plan: Plan,
+        developer: Callable[[Party], Any],
+        auditor: Callable[[Party], Any],
+        auditor_plan: Plan | None = None,
+    ) -> Outcome:
         """Run both sides to their end; the first error of any side is raised."""
         dev_aud, aud_dev = self.pair("developer", "auditor")
         dev_deal, deal_dev = self.pair("developer", "dealer")
@@ -75,12 +78,15 @@ class Network:
         ends = (dev_aud, aud_dev, dev_deal, deal_dev, aud_deal, deal_aud)
         outcome = Outcome(None, None)
         errors: list[BaseException] = []
+        told: list[threading.Thread] = []
 
         def party_side(role: Any, peer: Connection, dealer: Connection, body: Callable[[Party], Any]) -> Any:
+            own_plan = auditor_plan if role == "auditor" and auditor_plan is not None else plan
+
             def recorder(name: str, value: torch.Tensor, _unit: float) -> None:
                 outcome.disclosed.append((name, value))
 
-            party = Party(role, peer, CorrelationSource(role, dealer, plan), recorder)
+            party = Party(role, peer, CorrelationSource(role, dealer, own_plan), recorder)
             result = body(party)
             party.source.close()
             return result
@@ -91,7 +97,8 @@ class Network:
             except BaseException as error:
                 errors.append(error)
                 for end in ends:
-                    threading.Thread(target=end.fail, args=("test ended",), daemon=True).start()
+                    told.append(threading.Thread(target=end.fail, args=("test ended",), daemon=True))
+                    told[-1].start()
                 raise
 
         with ThreadPoolExecutor(3) as pool:
@@ -100,11 +107,49 @@ class Network:
                 pool.submit(guarded, lambda: party_side("developer", dev_aud, dev_deal, developer)),
                 pool.submit(guarded, lambda: party_side("auditor", aud_dev, aud_deal, auditor)),
             ]
-        outcome.rounds, outcome.developer_bytes = dev_aud.rounds, dev_aud.bytes_sent
-        outcome.auditor_bytes = aud_dev.bytes_sent
+        for thread in told:
+            thread.join(TIMEOUT)
         for end in ends:
             end.close()
         if errors:
             raise errors[0]
         outcome.developer, outcome.auditor = futures[1].result(), futures[2].result()
         return outcome
+
+
+def tap(party: Party) -> list[tuple[int, bytes]]:
+    """Kind and body of every frame that this party receives from the other from now on."""
+    frames: list[tuple[int, bytes]] = []
+    receive = party.peer.receive
+
+    def recording(kind: int, size: int | None = None, max_size: int | None = None) -> bytearray:
+        body = receive(kind, size, max_size)
+        frames.append((kind, bytes(body)))
+        return body
+
+    party.peer.receive = recording  # type: ignore[method-assign]
+    return frames
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """One side's counters over one step."""
+
+    rounds: int
+    messages: int
+    bytes: int
+
+
+class Meter:
+    """`lap` gives what this side sent, and its rounds, since the last."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._last = self._now()
+
+    def _now(self) -> tuple[int, int, int]:
+        return self._connection.rounds, self._connection.messages_sent, self._connection.bytes_sent
+
+    def lap(self) -> Traffic:
+        before, self._last = self._last, self._now()
+        return Traffic(*(now - then for now, then in zip(self._last, before, strict=True)))
