@@ -21,8 +21,7 @@ RACES = ("White", "Black", "Asian", "Indian", "Others")  # codes 0 to 4
 AGE_BINS = (20, 40, 60)
 _OLDEST = 120
 
-# The date has 14 to 17 digits: a name without a race cannot pass as one whose race is a date.
-_NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_\d{14,17}\D.*", re.ASCII)
+_NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_\d+\D.*", re.ASCII)
 
 
 def read(root: Path, age_bins: Sequence[int] = AGE_BINS) -> Source:
