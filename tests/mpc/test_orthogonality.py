@@ -73,9 +73,7 @@ def steps(network: Network) -> dict[OrthogonalityShape, Step]:
 
     outcome = network.run(Plan(tuple((shape.program(), 1) for shape in shapes)), developer, auditor)
     assert [name for name, _ in outcome.disclosed] == [orthogonality.OPENED] * len(shapes)
-    assert all(
-        torch.equal(told, got) for (_, told), (got, _) in zip(outcome.disclosed, outcome.developer, strict=True)
-    )
+    assert all(torch.equal(told, got) for (_, told), (got, _) in zip(outcome.disclosed, outcome.developer, strict=True))
     return {
         shape: Step(*given[shape], opened, sent, theirs)
         for shape, (opened, sent), theirs in zip(shapes, outcome.developer, outcome.auditor, strict=True)
@@ -116,7 +114,7 @@ def test_objective_follows_from_what_is_opened(steps: dict[OrthogonalityShape, S
     step = steps[OrthogonalityShape(64, 192, 3, 2)]
     h = step.centred.clone().requires_grad_()
     loss = objectives.orth_value(h, step.onehot, step.labels)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     value, gradient = objectives.orth_from_sums(step.centred, decode(step.opened, FRACTION_BITS), step.labels)
     assert h.grad is not None
     assert step.labels is not None

@@ -61,10 +61,13 @@ class AdversaryShape:
 
     @property
     def residual_bits(self) -> int:
-        """Fractional bits of r: the largest, up to 40, with |r w| 2^(bits + 24) < 2^61 and |x| < 2^61."""
+        """Fractional bits of r: the most, up to 64, with |r w^T| 2^(bits + 24) < 2^62 and |x| < 2^61.
+
+        A lower limit would cost precision at small step sizes: sigmoid's terms are weighted with eta / n at this scale.
+        """
         gradient = math.log2(self.j * self.rate / self.n * math.sqrt(2) / self.decay)
         update = math.log2(self.rate * (1 + math.sqrt(2)))
-        return min(40, math.floor(61 - WEIGHT_BITS - gradient), math.floor(61 - FRACTION_BITS - update))
+        return min(64, math.floor(62 - WEIGHT_BITS - gradient), math.floor(61 - FRACTION_BITS - update))
 
     @property
     def gradient_bits(self) -> int:

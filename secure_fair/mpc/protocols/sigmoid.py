@@ -57,7 +57,8 @@ def scaled_sigmoid(
     """Step 2: this party's share of factor * (sigmoid(x) - 1/2), with `bits` fractional bits.
 
     A public factor (a learning rate) costs nothing here, while a multiplication of the result would need another
-    truncation. `bits` must be above VALUE_BITS and factor * 2^(bits - VALUE_BITS) below 2^32.
+    truncation. factor * 2^(bits - VALUE_BITS), the scale at which the weights of the dealt values are rounded, must be
+    below 2^32, and above 2^13 for an error below 1e-4 of the factor.
     """
     opened = (ours.to(torch.int64) + theirs.to(torch.int64)) & _PHASE_MASK
     order = np.arange(1, TERMS + 1).reshape(-1, *[1] * opened.ndim)
