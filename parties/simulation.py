@@ -38,6 +38,7 @@ class Simulation:
     policy: Path | None = None
     resume: bool = False
     reuse: Path | None = None  # an earlier run whose private release serves this one too
+    reference: Path | None = None  # an ERM run on the same data, for the floor of predictor leakage
 
 
 def simulate(simulation: Simulation) -> dict[str, Any]:

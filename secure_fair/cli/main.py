@@ -21,10 +21,16 @@ INTERRUPTED = 130  # what a shell reports for a program stopped by Ctrl-C
 
 # name -> (module:attribute, one line for `secure-fair --help`)
 COMMANDS = {
+    "demo": ("secure_fair.cli.demo:demo", "The whole story on faces drawn here; needs no data and no network."),
     "data": ("secure_fair.cli.data:data", "Draw procedural faces, prepare a data set, check the result."),
+    "train": ("secure_fair.cli.train:train", "The plaintext baseline: one process, attributes in the clear."),
     "simulate": (
         "secure_fair.cli.simulate:simulate",
         "Train with secret-shared attributes: three processes, one machine.",
+    ),
+    "compare": (
+        "secure_fair.cli.compare:compare",
+        "Train in plaintext and under each release; set results side by side.",
     ),
     "party": ("secure_fair.cli.party:party", "Run one party of a real deployment: developer, auditor or dealer."),
     "ledger": ("secure_fair.cli.ledger:ledger", "Show what an auditor has released so far, and the privacy spent."),

@@ -1,0 +1,132 @@
+"""Plaintext against secure, side by side: the same training loop, seeds and machine, one arm after another."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parties.simulation import Simulation, simulate
+from secure_fair.errors import RunError
+from secure_fair.fairness import methods
+from secure_fair.report import curves
+from secure_fair.settings import Settings
+from secure_fair.training.baseline import run_plaintext
+from secure_fair.training.summary import commit, versions
+
+VERSION = 1
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training: release None is the plaintext baseline, which is ERM's only arm."""
+
+    method: str
+    release: str | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}-{self.release or 'plaintext'}-seed{self.seed}"
+
+
+def arms(method_names: Sequence[str], releases: Sequence[str], seeds: int, first_seed: int) -> Iterator[Arm]:
+    """ERM first, since leakage is measured against it; a release that a method does not know is left out."""
+    for seed in range(first_seed, first_seed + seeds):
+        for name in sorted(method_names, key=lambda name: name != "erm"):
+            yield Arm(name, None, seed)
+            known = methods.get(name).releases if name != "erm" else ()
+            yield from (Arm(name, release, seed) for release in releases if release in known)
+
+
+def compare(
+    settings: Settings,
+    config: Path,
+    overrides: tuple[str, ...],
+    chosen: Sequence[Arm],
+    out: Path,
+    say: Progress,
+    steps: Callable[[str, int, int], None],
+) -> dict[str, Any]:
+    """Run every arm into OUT/runs and write OUT/compare.json, which is returned.
+
+    With several seeds a private release is made for the first and reused by the others: features of the frozen
+    backbone do not depend on the seed, so the epsilon of one release is the epsilon of all. A run that is complete is
+    not run again. Raises what an arm raises; what was finished stays.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    released: dict[str, Path] = {}
+    erm: dict[int, Path] = {}
+    for number, arm in enumerate(chosen, start=1):
+        run = out / "runs" / arm.name
+        say(f"arm {number} of {len(chosen)}: {arm.name}")
+        own = (*overrides, f"training.seed={arm.seed}")
+        seeded = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": arm.seed})})
+        if (run / "summary.json").exists():
+            row = json.loads((run / "summary.json").read_text())
+        elif arm.release is None:
+            row = run_plaintext(
+                seeded, arm.method, settings.attributes.file, run, lambda d, t, name=arm.name: steps(name, d, t)
+            )
+        else:
+            reuse = released.get(arm.release) if settings.model.weights != "random" else None
+            row = simulate(
+                Simulation(seeded, config, own, arm.method, arm.release, run, reuse=reuse, reference=erm.get(arm.seed))
+            )
+            if arm.release != "gradient" and settings.privacy.refresh == "once":
+                released.setdefault(arm.release, run)
+        if arm.method == "erm":
+            erm[arm.seed] = run
+        rows.append({**row, "arm": "plaintext" if arm.release is None else "secure", "run": str(run.relative_to(out))})
+    result = {
+        "version": VERSION,
+        "rows": rows,
+        "overhead": overhead(rows),
+        "environment": {"machine": platform.platform(), "versions": versions(), "commit": commit()},
+    }
+    partial = out / "compare.tmp"
+    partial.write_text(json.dumps(result, indent=2) + "\n")
+    partial.replace(out / "compare.json")
+    plot_curves(rows, out)
+    return result
+
+
+def overhead(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """method -> release -> secure seconds over plaintext seconds, per training step; medians over seeds."""
+    plain: dict[str, list[float]] = {}
+    secure: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        if not row["cost"]["steps"]:
+            continue
+        seconds = row["cost"]["train_seconds"] / row["cost"]["steps"]
+        if row["arm"] == "plaintext":
+            plain.setdefault(row["method"], []).append(seconds)
+        else:
+            secure.setdefault((row["method"], row["release"]), []).append(seconds)
+    ratios: dict[str, dict[str, float]] = {}
+    for (method, release), values in secure.items():
+        if method in plain:
+            ratios.setdefault(method, {})[release] = statistics.median(values) / statistics.median(plain[method])
+    return ratios
+
+
+def plot_curves(rows: Sequence[dict[str, Any]], out: Path) -> None:
+    """OUT/curves-METHOD.png: the first seed's arms of each method over each other."""
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        first = [row for row in own if row["seed"] == own[0]["seed"]]
+        if len(first) < 2:
+            continue
+        runs = {
+            "plaintext" if row["arm"] == "plaintext" else f"secure, {row['release']}": out / row["run"] for row in first
+        }
+        try:
+            curves.overlay(runs, out / f"curves-{method}.png", f"{method}, seed {own[0]['seed']}")
+        except OSError as error:
+            raise RunError(f"{out}: the plot could not be written ({error.strerror})") from None
