@@ -15,7 +15,8 @@ def uniform(values: torch.Tensor | bytes, cells: int = 256) -> float:
 
 def alike(first: bytes, second: bytes) -> float:
     """Do the bytes of both come from one law?"""
-    return float(stats.chi2_contingency(np.stack([_counts(first, 256), _counts(second, 256)])).pvalue)
+    table = np.stack([_counts(first, 256), _counts(second, 256)])
+    return float(stats.chi2_contingency(table[:, table.any(axis=0)]).pvalue)
 
 
 def _counts(values: torch.Tensor | bytes, cells: int) -> npt.NDArray[np.int64]:
