@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import statistics
@@ -71,9 +72,7 @@ def compare(
         if (run / "summary.json").exists():
             row = json.loads((run / "summary.json").read_text())
         elif arm.release is None:
-            row = run_plaintext(
-                seeded, arm.method, settings.attributes.file, run, lambda d, t, name=arm.name: steps(name, d, t)
-            )
+            row = run_plaintext(seeded, arm.method, settings.attributes.file, run, functools.partial(steps, arm.name))
         else:
             reuse = released.get(arm.release) if settings.model.weights != "random" else None
             row = simulate(

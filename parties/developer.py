@@ -14,9 +14,10 @@ from parties.handshake import developer_hello, fresh_nonce
 from parties.links import Links, opened
 from parties.messages import PROTOCOL_VERSION, DeveloperHello, Positions, encode_step
 from parties.metering import Cost, Meter, MeteredTerm
-from parties.moments import releases
+from parties.moments import lost_session, releases
 from parties.schedule import training_plan
 from parties.soft_attributes import BLOCK, MomentTerm, SoftTable, response_term, reused_term
+from secure_fair.errors import RunError
 from secure_fair.fairness import methods
 from secure_fair.fairness.terms import FairnessTerm
 from secure_fair.model.classifier import FairClassifier
@@ -51,6 +52,8 @@ def run_developer(
     began = time.perf_counter()
     method = methods.get(method_name)
     method.require_release(release)
+    if resume and (release == "gradient" or settings.privacy.refresh == "epoch"):
+        raise RunError(f"{out}: a run that asks the auditor again and again cannot be resumed; start it again")
     if settings.training.threads:
         torch.set_num_threads(settings.training.threads)
     model, splits = developer_side(settings)
@@ -72,7 +75,7 @@ def run_developer(
         Cost(result.steps, 0.0, 0, 0, 0, 0, 0.0, result.train_seconds, total).write(out)
         return result
     with opened(settings.network) as links, DisclosureLog(out, release, store=settings.privacy.store_values) as log:
-        run = Run(settings, method, release, out, links, log, model, splits, progress)
+        run = Run(settings, method, release, out, links, log, model, splits, progress, resume)
         result = fit(_TERMS[release](run))
         run.end()
     run.meter.cost(result, run.dealt, time.perf_counter() - began).write(out)
@@ -93,6 +96,7 @@ class Run:
         model: FairClassifier,
         splits: Splits,
         progress: Progress,
+        resume: bool,
     ) -> None:
         self.settings, self.method, self.out, self.log = settings, method, out, log
         self.model, self.splits, self.progress = model, splits, progress
@@ -120,6 +124,7 @@ class Run:
             block=BLOCK,
             features=min(privacy.rank, model.width) if privacy.rank else model.width,
             releases=releases(settings),
+            earlier=lost_session(settings, release, out) if resume else "",
         )
         self.answer, self.persons = developer_hello(self.auditor, self.hello, ids, self.train)
 

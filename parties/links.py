@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from secure_fair.errors import InterruptedRunError, SecureFairError, SettingsError, TransportError
+from secure_fair.errors import InterruptedRunError, ProtocolError, RefusedError, SettingsError, TransportError
 from secure_fair.settings import NetworkSettings
 from secure_fair.transport import tls
 from secure_fair.transport.accept import Acceptor
@@ -119,11 +119,11 @@ def opened(network: NetworkSettings) -> Iterator[Links]:
     except KeyboardInterrupt:
         links.fail("stopped by its user")
         raise
-    except SecureFairError as error:
+    except (TransportError, ProtocolError, RefusedError, InterruptedRunError) as error:
         links.fail(str(error))
         raise
     except BaseException as error:
-        links.fail(f"failed with {type(error).__name__}; see its own log")  # the text might hold a value
+        links.fail(f"failed with {type(error).__name__}; see its own log")  # the text might name a value
         raise
     finally:
         for number, handler in before.items():

@@ -62,6 +62,7 @@ class DeveloperHello(_Message):
     block: int  # records a block of the `moment` release
     features: int  # width of its feature vectors
     releases: int  # how many moments the run's epsilon covers
+    earlier: str  # session whose answer got lost: asked for again, at no cost; empty for none
 
 
 @dataclass(frozen=True)

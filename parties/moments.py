@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from secure_fair.releases.moment import MomentPlan
 from secure_fair.settings import Settings
 
+SHARE_FILE = "moment_share.npz"  # in the developer's folder, while the auditor's share is awaited
 SOFT_FILE = "soft_attributes.npz"  # in the developer's folder: what a private release has taught it
 
 
@@ -32,3 +35,11 @@ def can_reuse(settings: Settings, release: str, out: Path) -> bool:
     """Whether a resumed run has its private release behind it."""
     once = release == "randomized-response" or (release == "moment" and settings.privacy.refresh == "once")
     return once and (out / SOFT_FILE).exists()
+
+
+def lost_session(settings: Settings, release: str, out: Path) -> str:
+    """The session whose moment was asked for and never arrived, or nothing."""
+    if release != "moment" or settings.privacy.refresh != "once" or not (out / SHARE_FILE).exists():
+        return ""
+    with np.load(out / SHARE_FILE, allow_pickle=False) as arrays:
+        return str(arrays["session"])

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from parties.moments import SOFT_FILE, moment_plan, releases
+from parties.messages import COUNT_BYTES, decode_count
+from parties.moments import SHARE_FILE, SOFT_FILE, moment_plan, releases
 from secure_fair.data.images import ImageSet, batches
 from secure_fair.errors import RunError
 from secure_fair.fairness import methods
@@ -25,7 +26,7 @@ from secure_fair.fairness.terms import FairnessTerm
 from secure_fair.model.classifier import FairClassifier
 from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.kinds import Kind
-from secure_fair.mpc.protocols.moment import MomentShape, developer_moment, joined
+from secure_fair.mpc.protocols.moment import MomentShape, developer_moment, developer_open, joined
 from secure_fair.privacy.accountant import gaussian_cost, split_epsilon
 from secure_fair.releases import ridge
 from secure_fair.releases.moment import FeatureMap, MomentPlan, quantise, vectors
@@ -175,8 +176,10 @@ class MomentTerm(SoftTerm):
         super().__init__(run.settings, run.method, run.model.width, run.steps_per_epoch)
         self._run = run
         self._features = Features(run.settings, run.model, run.splits, run.progress)
-        plans = [self._plan(index) for index in range(run.hello.releases)]
-        self._source = run.source(joined([self._shape(plan) for plan in plans]))
+        self._share_file = run.out / SHARE_FILE
+        self._sent_again = bool(decode_count(run.auditor.receive(Kind.HELLO, size=COUNT_BYTES)))
+        shapes = [self._shape(self._plan(index)) for index in range(run.hello.releases)]
+        self._source = None if self._sent_again else run.source(joined(shapes))
 
     def refresh(self, epoch: int) -> None:
         if epoch == 0 or self._settings.privacy.refresh == "epoch":
@@ -202,12 +205,23 @@ class MomentTerm(SoftTerm):
                 yield torch.from_numpy(quantise(u["train"][rows], plan)), y
 
         shape = self._shape(plan)
-        moment = developer_moment(Party("developer", run.auditor, self._source, record), shape, blocks())
+        party = Party("developer", run.auditor, self._source, record)
+        if self._source is None:
+            with np.load(self._share_file, allow_pickle=False) as arrays:
+                moment = developer_open(party, torch.from_numpy(arrays["share"]))
+        else:
+            session = self._source.session
+
+            def keep(share: torch.Tensor) -> None:
+                np.savez(self._share_file, session=np.array(session), share=share.numpy())
+
+            moment = developer_moment(party, shape, blocks(), keep)
         run.meter.add(time.perf_counter() - began, shape.floor_bytes)
         persons = run.persons if plan.weighted else None
         predictor = ridge.from_moment(u["train"], labels, moment.numpy(), plan, plan.noise_scale(cost), persons)
         table = predict(predictor, u, run.splits, run.answer.groups, within)
         table.save(run.out)
+        self._share_file.unlink(missing_ok=True)
         self.use(table.rows["train"], table.groups)
 
     def _plan(self, index: int) -> MomentPlan:

@@ -39,7 +39,7 @@ class Disclosure:
 
 
 class DisclosureLog:
-    """Appends to RUN/developer/disclosures.jsonl; with `store` each value is kept too, so that attacks can be run on it."""
+    """Appends to RUN/developer/disclosures.jsonl; with `store` each value is kept too, for attacks to be run on it."""
 
     def __init__(self, folder: Path, release: str, *, store: bool) -> None:
         self._folder, self._release, self._store = folder, release, store

@@ -128,6 +128,13 @@ class Ledger:
             ).fetchone()[0]
         return Reservation(release, None)
 
+    def stored(self, request: bytes) -> bytes | None:
+        """The answer that was stored for this request, if any."""
+        row = self._db.execute(
+            "SELECT answer FROM releases WHERE request = ? AND answer IS NOT NULL ORDER BY id LIMIT 1", [request]
+        ).fetchone()
+        return None if row is None else row[0]
+
     def check(self, persons: Iterable[str], cost: Cost, budget: Budget) -> None:
         """Raise BudgetError if `reserve` would now; debits nothing. Spares both sides a protocol run in vain."""
         hashes = self._hashes(persons)

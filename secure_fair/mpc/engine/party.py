@@ -9,6 +9,7 @@ from typing import Protocol
 
 import torch
 
+from secure_fair.errors import ProtocolError
 from secure_fair.mpc.dealing.correlations import Role
 from secure_fair.mpc.dealing.source import CorrelationSource
 from secure_fair.mpc.kinds import Kind
@@ -29,8 +30,15 @@ class Party:
 
     role: Role
     peer: Connection
-    source: CorrelationSource
+    _source: CorrelationSource | None  # None: for opening what was computed before
     recorder: Recorder | None = None
+
+    @property
+    def source(self) -> CorrelationSource:
+        """The dealer's randomness."""
+        if self._source is None:
+            raise ProtocolError("this party has no dealer; a computation needs one")
+        return self._source
 
     @property
     def rank(self) -> int:

@@ -86,9 +86,15 @@ class _Block:
 
 
 def developer_moment(
-    party: Party, shape: MomentShape, blocks: Iterable[tuple[torch.Tensor, torch.Tensor | None]]
+    party: Party,
+    shape: MomentShape,
+    blocks: Iterable[tuple[torch.Tensor, torch.Tensor | None]],
+    keep: Callable[[torch.Tensor], None],
 ) -> torch.Tensor:
-    """blocks: (u int64 [n, D], one-hot y int64 [n, C] or None) in the agreed order. Returns noisy M, int64 [D, CJ]."""
+    """blocks: (u int64 [n, D], one-hot y int64 [n, C] or None) in the agreed order. Returns noisy M, int64 [D, CJ].
+
+    `keep` gets our share before the auditor's is awaited: with it a lost answer can be asked for again, at no cost.
+    """
     total = torch.zeros(shape.dimension, shape.joint, dtype=torch.int64)
     waiting: list[_Block] = []
     source = iter(blocks)
@@ -102,7 +108,13 @@ def developer_moment(
             total += _developer_block(party, shape, waiting.pop(0))
     for block in waiting:
         total += _developer_block(party, shape, block)
-    opened = open_to_developer(party, OPENED, from_share(total))
+    keep(total)
+    return developer_open(party, total)
+
+
+def developer_open(party: Party, share: torch.Tensor) -> torch.Tensor:
+    """Wait for the auditor's noisy share; `share` int64 [D, CJ] is ours."""
+    opened = open_to_developer(party, OPENED, from_share(share))
     assert opened is not None  # noqa: S101 (we are the developer)
     return opened
 
@@ -137,4 +149,9 @@ def auditor_moment(
             q = auditor_share(step, "joint", y_masked, t)
             party.send(Kind.MASKED, step.mask("t").hide(t), step.mask("q'").hide(q))
             total += auditor_share(step, "moment", u_masked, q)
-    open_to_developer(party, OPENED, from_share(add_noise(total)))
+    auditor_open(party, add_noise(total))
+
+
+def auditor_open(party: Party, noisy_share: torch.Tensor) -> None:
+    """Send the noisy share, now or once more."""
+    open_to_developer(party, OPENED, from_share(noisy_share))
