@@ -209,7 +209,7 @@ class Connection:
                 sequence += 1
         except StoppedError:
             return
-        except (TransportError, OSError, EOFError, MemoryError) as error:
+        except Exception as error:  # noqa: BLE001 (whatever it is, nobody may wait for this thread in vain)
             failure = self._explain(error)
         self._fail(failure)
         if isinstance(failure, (PeerLostError, PeerRefusedError)):
@@ -257,6 +257,9 @@ class Connection:
             return FrameError(f"{self.peer} sent a frame larger than this machine's memory; lower the batch size")
         if isinstance(error, ssl.SSLError):
             return FrameError(f"bytes from {self.peer} are not its TLS ({error.reason}); check the network")
+        if not isinstance(error, (OSError, EOFError)):
+            # Its text might hold what was received.
+            return TransportError(f"reading from {self.peer} failed with {type(error).__name__}; please report it")
         how = "without closing the connection" if isinstance(error, EOFError) else f"({error})"
         return PeerLostError(f"{self.peer} went away {how}; see its own log")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import random
 import socket
 import ssl
@@ -12,6 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from secure_fair.errors import FrameError, PeerLostError, PeerRefusedError, TransportError
+from secure_fair.transport import frames
 from secure_fair.transport.frames import MEBIBYTE, RECORD, Connection
 from secure_fair.transport.wire import CLOSE, ERROR, FIRST_KIND, HEADER, HEARTBEAT, MAX_ERROR_BYTES, VERSION
 from tests.transport.channels import PATIENCE, Pki, background
@@ -298,3 +300,21 @@ def test_an_interrupted_send_poisons_the_connection(pki: Pki, monkeypatch: pytes
         developer.close()
         with pytest.raises(PeerLostError, match="without closing"):
             auditor.receive(A)
+
+
+def test_an_unexpected_error_of_the_reader_ends_a_wait(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect in the reader must not leave the receiver waiting; its text, which may hold what came, stays inside."""
+
+    def defect(*_: object) -> tuple[int, int]:
+        raise RuntimeError("4711")
+
+    failures: queue.Queue[TransportError] = queue.Queue()
+    with pki.pair(on_failure=failures.put) as (_, auditor):
+        waiting = background(auditor.receive, FIRST_KIND)
+        monkeypatch.setattr(frames, "parse_header", defect)
+        with pytest.raises(TransportError, match="reading from developer failed with RuntimeError") as told:
+            waiting.result(PATIENCE)
+        assert "4711" not in str(told.value)
+        with pytest.raises(TransportError, match="RuntimeError"):
+            auditor.receive(FIRST_KIND)
+        assert type(failures.get(timeout=PATIENCE)) is TransportError
