@@ -16,8 +16,7 @@ from secure_fair.privacy import disclosures
 from secure_fair.privacy.ledger import Ledger
 from secure_fair.privacy.policy import Policy
 from secure_fair.settings import Settings
-from secure_fair.training.baseline import check_run_folder, read_table
-from secure_fair.training.summary import write_summary
+from secure_fair.training.run_folder import check_run_folder, read_table
 
 GRADIENT_WARNING = (
     "release `gradient` opens the exact gradient of every record in every step: the developer can read every "
@@ -78,6 +77,8 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
             alone,
         )
     )
+    from secure_fair.training.summary import write_summary  # loads torch: not before the parties are under way
+
     cost = json.loads((run / "developer" / "cost.json").read_text())
     del cost["version"]
     return write_summary(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from secure_fair.data.attributes import AttributeTable, read_attributes, read_schema
-from secure_fair.errors import RunError, SettingsError
+from secure_fair.errors import SettingsError
 from secure_fair.fairness import methods
 from secure_fair.training.loop import train
+from secure_fair.training.run_folder import check_run_folder, read_table
 from secure_fair.training.setup import developer_side
 from secure_fair.training.summary import write_summary
 
@@ -57,22 +57,3 @@ def run_plaintext(
     return write_summary(
         run, method=method.name, release="none", arm="plaintext", settings=settings, table=table, cost=cost
     )
-
-
-def read_table(file: Path, columns: tuple[str, ...]) -> AttributeTable:
-    """The named columns of attributes.csv, with the categories of the schema.json beside it."""
-    schema = read_schema(file.parent / "schema.json")
-    if not columns:
-        known = ", ".join(schema.attributes)
-        raise SettingsError(f"attributes.columns is empty; name at least one attribute of {file}: {known}")
-    return read_attributes(file, columns, schema.attributes, schema.person)
-
-
-def check_run_folder(run: Path, *, resume: bool) -> None:
-    """Refuse to overwrite a run, or to resume what is not there or is complete. Raises RunError."""
-    if not resume and run.exists():
-        raise RunError(f"{run}: exists already; name another folder, or continue an interrupted run with --resume")
-    if resume and not run.is_dir():
-        raise RunError(f"{run}: no run to resume; leave --resume out to start one")
-    if resume and (run / "summary.json").exists():
-        raise RunError(f"{run}: this run is complete; name another folder")

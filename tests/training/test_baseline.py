@@ -22,7 +22,8 @@ from secure_fair.model.backbone import DEMO_ARCHITECTURE
 from secure_fair.model.classifier import load_classifier
 from secure_fair.settings import Settings, parse
 from secure_fair.training import predictions
-from secure_fair.training.baseline import read_table, run_plaintext
+from secure_fair.training.baseline import run_plaintext
+from secure_fair.training.run_folder import read_table
 
 METHODS = ("erm", "orth", "adv")
 
