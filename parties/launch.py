@@ -9,20 +9,23 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from types import FrameType
+from typing import IO, Any
 
 from parties.links import PARENT_PIPE
-from secure_fair.errors import RunError
+from secure_fair.errors import InterruptedRunError, RunError
 from secure_fair.transport import certs, tls
 
 ROLES = ("dealer", "auditor", "developer")
-STOP_SECONDS = 5.0  # between asking a party to end and ending it
-PEER_SECONDS = 8.0  # a party whose peer failed has so long to say so
+PEER_SECONDS = 5.0  # a party whose peer failed has so long to say so
+DEALER_SECONDS = 2.0  # the dealer has so long to end when the other two are done
+STOP_SECONDS = 4.0  # between asking the parties to end and ending them
 _POLL_SECONDS = 0.05
 
 
@@ -60,9 +63,16 @@ class Launch:
 
 
 def run_parties(launch: Launch, *, host: str = "127.0.0.1") -> None:
-    """Run the parties to their end. Raises RunError with the first failure; no process outlives the call."""
+    """Run the parties to their end. Raises RunError with the first failure; no process outlives the call.
+
+    In the main thread SIGTERM and SIGHUP raise InterruptedRunError meanwhile, so that the parties are ended in order.
+    """
     roles = [role for role in ROLES if _takes_part(role, launch)]
-    with tempfile.TemporaryDirectory(prefix="secure-fair-") as folder, _sockets(host) as sockets:
+    with (
+        _stoppable(),
+        tempfile.TemporaryDirectory(prefix="secure-fair-") as folder,
+        _sockets(host) as sockets,
+    ):
         network = _network(Path(folder), host, sockets)
         parties: dict[str, _Process] = {}
         alive, lifeline = os.pipe()
@@ -75,8 +85,7 @@ def run_parties(launch: Launch, *, host: str = "127.0.0.1") -> None:
                 listener.close()  # the party's own copy is what serves
             _wait(parties)
         finally:
-            for party in parties.values():
-                party.stop()
+            _stop(parties.values())
             os.close(lifeline)
 
 
@@ -127,21 +136,26 @@ class _Process:
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.startswith("error: ")]
         return f"the {self.role}: {lines[-1].removeprefix('error: ') if lines else f'exit code {code}, see {self.log}'}"
 
-    def stop(self) -> None:
-        if self.popen.poll() is None:
-            self.popen.terminate()
-            try:
-                self.popen.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.popen.kill()
-                self.popen.wait()
-        if self.stream is not None:
-            self.stream.close()
+
+def _stop(parties: Collection[_Process]) -> None:
+    """End all that still run, together: none waits for another's time to pass."""
+    for party in parties:
+        party.popen.terminate()  # does nothing to a process that has ended
+    deadline = time.monotonic() + STOP_SECONDS
+    for party in parties:
+        try:
+            party.popen.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            party.popen.kill()
+            party.popen.wait()
+        if party.stream is not None:
+            party.stream.close()
 
 
 def _wait(parties: dict[str, _Process]) -> None:
     """Until all have ended well. After a first failure the others get a moment to notice it themselves."""
     failed: list[str] = []
+    served = [party.popen for role, party in parties.items() if role != "dealer"]
     deadline = float("inf")
     while time.monotonic() < deadline:
         for party in parties.values():
@@ -151,10 +165,31 @@ def _wait(parties: dict[str, _Process]) -> None:
                 deadline = min(deadline, time.monotonic() + PEER_SECONDS)
         if all(party.popen.poll() is not None for party in parties.values()):
             break
+        if all(popen.poll() is not None for popen in served):  # a run that was refused never reached the dealer
+            deadline = min(deadline, time.monotonic() + DEALER_SECONDS)
         time.sleep(_POLL_SECONDS)
     if failed:
         killed = [text for text in failed if " was killed by " in text]
         raise RunError("the run failed: " + "; ".join([*killed, *(text for text in failed if text not in killed)]))
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Turn the signals that end a process at once into an exception; handlers can be set in the main thread only."""
+    before: dict[signal.Signals, Any] = {}
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        raise InterruptedRunError(f"stopped by {signal.Signals(number).name}; all parties have been stopped")
+
+    if threading.current_thread() is threading.main_thread():
+        # Somebody else's handler stays, and so does nohup's.
+        numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+        before = {number: signal.signal(number, on_signal) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

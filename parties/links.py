@@ -10,7 +10,15 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from secure_fair.errors import InterruptedRunError, ProtocolError, RefusedError, SettingsError, TransportError
+from secure_fair.errors import (
+    InterruptedRunError,
+    ProtocolError,
+    RefusedError,
+    RunError,
+    SecureFairError,
+    SettingsError,
+    TransportError,
+)
 from secure_fair.settings import NetworkSettings
 from secure_fair.transport import tls
 from secure_fair.transport.accept import Acceptor
@@ -112,7 +120,6 @@ def opened(network: NetworkSettings) -> Iterator[Links]:
         signal.SIGUSR1: signal.signal(signal.SIGUSR1, on_failure),
         signal.SIGTERM: signal.signal(signal.SIGTERM, on_term),
     }
-    _watch_parent()
     try:
         yield links
         links.close()
@@ -124,13 +131,16 @@ def opened(network: NetworkSettings) -> Iterator[Links]:
         raise
     except BaseException as error:
         links.fail(f"failed with {type(error).__name__}; see its own log")  # the text might name a value
+        if isinstance(error, Exception) and not isinstance(error, (SecureFairError, OSError)):
+            # Nobody has thought about what its text holds, and logs travel.
+            raise RunError(f"unexpected {type(error).__name__}; run again with --debug and report it") from error
         raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _watch_parent() -> None:
+def watch_parent() -> None:
     """End with the launcher, however it ends: a party must not outlive its simulation."""
     descriptor = os.environ.pop(PARENT_PIPE, None)
     if descriptor is None:

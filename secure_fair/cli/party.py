@@ -22,6 +22,9 @@ def party() -> None:
 
     Each host has its own settings file with its [network] section; `secure-fair certs init` makes trial certificates.
     """
+    from parties.links import watch_parent
+
+    watch_parent()  # before the seconds that importing a model takes
 
 
 @party.command(
