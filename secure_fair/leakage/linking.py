@@ -95,7 +95,7 @@ def _agglomerate(
             del scores[other][b]
             if other != a:
                 scores[a][other] = scores[other][a] = scores[a].get(other, 0.0) + score
-                heapq.heappush(queue, (-scores[a][other], *sorted((a, other))))
+                heapq.heappush(queue, (-scores[a][other], min(a, other), max(a, other)))
         scores[b] = {}
         for enemy in enemies[b]:
             enemies[enemy].add(a)

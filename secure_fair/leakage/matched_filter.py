@@ -61,9 +61,8 @@ def canary_scores(seen: Floats, shift: Floats, noise: float) -> Floats:
 def moment_evidence(vectors: Floats, moment: Floats, expected: Floats, noise: float) -> Floats:
     """Log likelihood ratios [N, J] of t_ij = 1 against 0, given the noisy moment [D, J] of the records of one block.
 
-    vectors u [N, D]; expected [N, J]: a model of the population, strictly between 0 and 1, in place of what the attacker
-    does not know: the others' attributes, whose part of the moment has the covariance of independent draws; noise: the
-    standard deviation of each number.
+    vectors u [N, D]; expected [N, J]: a model of the population, strictly between 0 and 1, for the others' attributes,
+    which are taken for independent draws; noise: the standard deviation of each number.
     """
     evidence = np.empty(expected.shape)
     for column in range(expected.shape[1]):
@@ -93,8 +92,9 @@ def posterior(prior: Floats, evidence: Floats) -> Floats:
     if prior.shape[1] == 2 and evidence.shape[1] == 1:
         evidence = np.concatenate([np.zeros_like(evidence), evidence], axis=1)
     log = np.log(prior) + evidence
-    weights: Floats = np.exp(log - log.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)
+    weights = np.exp(log - log.max(axis=1, keepdims=True))
+    result: Floats = weights / weights.sum(axis=1, keepdims=True)
+    return result
 
 
 def _chunks(n: int) -> list[slice]:

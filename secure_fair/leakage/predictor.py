@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from secure_fair.leakage.scoring import Integers, oriented_auc
 
-Floats = npt.NDArray[np.floating]
+Floats = npt.NDArray[np.float64]
 
 _RIDGE = 1e-3  # per record, in units of a feature's variance
 
@@ -20,12 +20,12 @@ _RIDGE = 1e-3  # per record, in units of a feature's variance
 def fitted(
     features: Floats, labels: Integers, codes: Integers, categories: int, new_features: Floats, new_labels: Integers
 ) -> Floats:
-    """Scores [m, K] of new people by ridge regression of the (recovered) codes [n] on features [n, d] and task label."""
+    """Scores [m, K] of new people by ridge regression of recovered codes [n] on features [n, d] and task labels [n]."""
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-12
     classes = int(max(labels.max(), new_labels.max())) + 1
 
-    def design(x: Floats, y: Integers) -> npt.NDArray[np.float64]:
-        return np.concatenate([(x.astype(np.float64) - mean) / scale, np.eye(classes)[y]], axis=1)
+    def design(x: Floats, y: Integers) -> Floats:
+        return np.concatenate([(x - mean) / scale, np.eye(classes)[y]], axis=1)
 
     known = design(features, labels)
     gram = known.T @ known + _RIDGE * len(known) * np.eye(known.shape[1])

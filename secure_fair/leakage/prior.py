@@ -17,15 +17,17 @@ import numpy.typing as npt
 
 from secure_fair.leakage.scoring import Integers, oriented_auc
 
-Floats = npt.NDArray[np.floating]
+Floats = npt.NDArray[np.float64]
 
 NAME = "prior"
 
 
-def guesses(truth: Integers, categories: int, labels: Integers, f0: Floats | None, features: Floats) -> dict[str, float]:
+def guesses(
+    truth: Integers, categories: int, labels: Integers, f0: Floats | None, features: Floats
+) -> dict[str, float]:
     """AUC of each guess for the attribute codes `truth` [n].
 
-    labels [n] task classes; f0 [n, C] scores of the model without attributes, None where there is none; features [n, d].
+    labels [n]: task classes; f0 [n, C]: scores of the model without attributes, if there is one; features [n, d].
     """
     classes = np.eye(int(labels.max()) + 1)[labels]
     columns = {"task label": classes, "frozen features": largest_difference(features, labels)}
@@ -36,7 +38,7 @@ def guesses(truth: Integers, categories: int, labels: Integers, f0: Floats | Non
 
 def largest_difference(features: Floats, labels: Integers) -> Floats:
     """First principal component [n, 1] of features [n, d] less the mean of each task class."""
-    centred = features.astype(np.float64)
+    centred = features.copy()
     for label in np.unique(labels):
         centred[labels == label] -= centred[labels == label].mean(axis=0)
     _, vectors = np.linalg.eigh(centred.T @ centred)

@@ -15,7 +15,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 Integers = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.floating]
+Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 _Z = float(norm.ppf(0.975))
@@ -58,10 +58,10 @@ def oriented_auc(truth: Integers, scores: Floats, categories: int) -> float:
 def inside_minus_outside(inside: Flags, strata_in: Integers, outside: Flags, strata_out: Integers) -> Difference:
     """Accuracy inside minus accuracy outside, of people of the same kinds.
 
-    inside [n], outside [m]: whether the attack was right; strata: the kind (task class and attribute) of each. Outside is
-    weighted to the mixture of kinds inside, since a split may be balanced where the training data is biased; kinds that
-    one side lacks are left out. Interval: Newcombe's (1998, method 10) from Wilson's for each stratum, as weighted by
-    Zou and Donner (2008, MOVER).
+    inside [n], outside [m]: whether the attack was right; strata: the kind (task class and attribute) of each. Outside
+    is weighted to the mixture of kinds inside, since a split may be balanced where the training data is biased; kinds
+    that one side lacks are left out. Interval: Newcombe's (1998, method 10) from Wilson's for each stratum, as weighted
+    by Zou and Donner (2008, MOVER).
     """
     kinds, counts = np.unique(strata_in[np.isin(strata_in, strata_out)], return_counts=True)
     if not len(kinds):

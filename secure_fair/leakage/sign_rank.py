@@ -6,9 +6,9 @@ all batches grow together through shared records. What is left, such as one clas
 directions tell: the groups' mean differences change slowly over steps and are much the same in every class. The groups'
 names stay open; whoever looks at a few images of each group knows them.
 
-ADV. G = (p - t) w^T, and 0 < p < 1 makes p - t negative exactly where t = 1. The adversary's first weights are public (a
-seed), later ones move slowly: w is followed from step to step, G solved for p - t, and the epochs vote. This names the
-groups too.
+ADV. G = (p - t) w^T, and 0 < p < 1 makes p - t negative exactly where t = 1. The adversary's first weights are public
+(a seed), later ones move slowly: w is followed from step to step, G solved for p - t, and the epochs vote. This names
+the groups too.
 
 Both use the log alone and, for ORTH "odds", the developer's own task labels.
 """

@@ -1,0 +1,107 @@
+"""All attacks on one run, from the developer's disclosure log: the `leakage` block of summary.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from secure_fair.data.attributes import AttributeTable
+from secure_fair.errors import RunError
+from secure_fair.fairness.metrics import finite
+from secure_fair.leakage import predictor, prior
+from secure_fair.leakage.aggregate import attack_moment, attack_responses
+from secure_fair.leakage.gradient import attack_gradient
+from secure_fair.leakage.material import Floats, Guess, Integers, People, Recovery, settings_of
+from secure_fair.leakage.scoring import auc, inside_minus_outside
+from secure_fair.privacy import disclosures
+from secure_fair.privacy.disclosures import Disclosure
+from secure_fair.settings import Settings
+
+
+def attack_run(
+    run: Path,
+    table: AttributeTable,
+    columns: tuple[str, ...],
+    reference: Path | None = None,
+    settings: Settings | None = None,
+) -> dict[str, Any]:
+    """Attack what RUN disclosed to its developer, and score that with `table`.
+
+    columns: the attributes (or intersections) of the run; reference: a run without attributes (ERM) on the same data;
+    settings: those of the run, by default from its summary.json. The result is about the first column; `by_attribute`
+    has all where there are several; NaN is None. Raises RunError where there is no log or its values were not stored.
+    """
+    folder = run / "developer"
+    opened = list(disclosures.read(folder))
+    if not opened:
+        raise RunError(f"{folder}: nothing has been opened, so there is nothing to attack; let the run finish")
+    if opened[0].release not in _ATTACKS:
+        raise RunError(f"{folder}: no attack knows the release `{opened[0].release}`")
+    people = People.of(settings or settings_of(run), table, columns)
+    recovery = _ATTACKS[opened[0].release](folder, opened, people)
+    f1 = _test_scores(run, people)
+    f0 = None if reference is None else _test_scores(reference, people)
+    blocks = {column: _block(people, recovery, number, f0, f1) for number, column in enumerate(columns)}
+    block: dict[str, Any] = finite(blocks[columns[0]] | ({"by_attribute": blocks} if len(blocks) > 1 else {}))
+    return block
+
+
+def _block(people: People, recovery: Recovery, number: int, f0: Floats | None, f1: Floats) -> dict[str, Any]:
+    """The block of one attribute."""
+    train, test = people.of_split("train"), people.of_split("test")
+    inside, outside = people.truth[train, number], people.truth[test, number]
+    categories = people.categories[number]
+    kinds = people.labels.labels * categories + people.truth[:, number]
+    found, guessed = recovery.inside[number], recovery.outside[number]
+    priors = prior.guesses(outside, categories, people.labels.labels[test], f0, people.features("test"))
+    return {
+        "attribute_recovery": {
+            "attack": recovery.attack,
+            "accuracy": float((found.argmax(axis=1) == inside).mean()),
+            "auc": auc(inside, found),
+            "bound": None if recovery.bound is None else recovery.bound.advantage,
+        },
+        "in_minus_out": asdict(
+            inside_minus_outside(
+                found.argmax(axis=1) == inside, kinds[train], guessed.argmax(axis=1) == outside, kinds[test]
+            )
+        ),
+        "predictor": {"auc": auc(outside, guessed), "prior_auc": max(priors.values())},
+        "floor_auc": None if f0 is None else predictor.floor_auc(outside, categories, f0, f1),
+        "attacks": [
+            *(_line(guess, inside, number) for guess in recovery.others),
+            *({"attack": f"{prior.NAME}: {name}", "auc": value} for name, value in priors.items()),
+        ],
+    }
+
+
+def _line(guess: Guess, truth: Integers, number: int) -> dict[str, Any]:
+    """An attack that is not the strongest one, or the reason why it says nothing here."""
+    if guess.scores is None:
+        return {"attack": guess.attack, "reason": guess.reason}
+    truth, scores = truth[guess.scored], guess.scores[number][guess.scored]
+    return {
+        "attack": guess.attack,
+        "accuracy": float((scores.argmax(axis=1) == truth).mean()),
+        "auc": auc(truth, scores),
+    }
+
+
+_ATTACKS: dict[str, Callable[[Path, list[Disclosure], People], Recovery]] = {
+    "gradient": attack_gradient,
+    "moment": attack_moment,
+    "randomized-response": attack_responses,
+}
+
+
+def _test_scores(run: Path, people: People) -> Floats:
+    """Floats [n, C] of a run's model for the test people. Raises RunError when they are of other people."""
+    from secure_fair.training import predictions
+
+    file = run / "developer" / "predictions.csv"
+    found = predictions.read(file, "test")
+    if found.ids != tuple(people.labels.ids[position] for position in people.of_split("test")):
+        raise RunError(f"{file}: not about the test records of this run; name a run on the same data")
+    return found.scores
