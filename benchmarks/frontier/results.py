@@ -1,0 +1,73 @@
+"""The study's files: frontier.csv, frontier.json, frontier.png and frontier.svg."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import environment
+from benchmarks.frontier import plot, summary
+from benchmarks.frontier.grid import Grid
+from benchmarks.frontier.measures import BIAS, HELD_OUT, UTILITY
+from benchmarks.frontier.study import Study
+from benchmarks.frontier.trainings import Progress
+from secure_fair.cli.console import plain
+
+VERSION = 1
+WEIGHTS = (
+    "the default of the method and release, the same for every epsilon, rank and seed; nothing is chosen by a group "
+    "metric here (choosing by one is itself an audit release)"
+)
+COLUMNS = ("arm", "epsilon", "rank", "accuracy", "eq. odds diff.", "predictor AUC", "floor AUC")
+
+
+def make(grid: Grid, overrides: tuple[str, ...], work: Path, out: Path, progress: Progress) -> dict[str, Any]:
+    """Train what is missing, write the files into `out` and return what frontier.json holds."""
+    study = Study(grid, overrides, work)
+    trainings = study.run(progress)
+    rows = summary.points(trainings)
+    result: dict[str, Any] = plain(
+        {
+            "version": VERSION,
+            "rows": rows,
+            "moment_minus_randomized_response": summary.paired(trainings),
+            "interval": summary.INTERVAL,
+            "weights": WEIGHTS,
+            "held_out": HELD_OUT,
+            "study": study.describe(),
+            "environment": environment.describe(),
+            "trainings": trainings,
+        }
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    summary.write_csv(rows, out / "frontier.csv")
+    plot.draw(rows, grid.rank_epsilon, (out / "frontier.png", out / "frontier.svg"))
+    partial = out / "frontier.tmp"
+    partial.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
+    partial.replace(out / "frontier.json")
+    return result
+
+
+def lines(result: dict[str, Any]) -> list[Sequence[str]]:
+    """Cells of COLUMNS for each arm: means, and the intervals in brackets."""
+    return [
+        (
+            f"{row['method']}, {'plaintext' if row['release'] == 'none' else row['release']}",
+            "" if row["release"] == "none" else "none" if row["epsilon"] is None else f"{row['epsilon']:g}",
+            "" if row["release"] == "none" else str(row["rank"] or "all"),
+            _cell(row["metrics"][UTILITY]),
+            _cell(row["metrics"][BIAS]),
+            _cell(row["leakage"].get("predictor_auc")),
+            _cell(row["leakage"]["floor_auc"]),
+        )
+        for row in result["rows"]
+    ]
+
+
+def _cell(value: dict[str, float | None] | None) -> str:
+    if value is None or value["mean"] is None:
+        return ""
+    mean = f"{value['mean']:.3f}"
+    return mean if value["low"] is None else f"{mean} [{value['low']:.3f}, {value['high']:.3f}]"
