@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,10 @@ class Network:
                 pool.submit(guarded, lambda: party_side("developer", dev_aud, dev_deal, developer)),
                 pool.submit(guarded, lambda: party_side("auditor", aud_dev, aud_deal, auditor)),
             ]
+            if wait(futures, 3 * TIMEOUT).not_done:
+                errors.append(TimeoutError("a side neither ended nor failed"))
+                for end in ends:
+                    end.close()
         for thread in told:
             thread.join(TIMEOUT)
         for end in ends:

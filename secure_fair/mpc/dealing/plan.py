@@ -191,6 +191,6 @@ def whole(value: Any) -> int:
 
 def _shape(value: Any) -> Shape:
     shape = tuple(whole(extent) for extent in value)
-    if any(extent < 0 for extent in shape) or len(shape) > 4 or math.prod(shape) > MAX_STEP_ELEMENTS:
+    if any(extent < 1 for extent in shape) or len(shape) > 4 or math.prod(shape) > MAX_STEP_ELEMENTS:
         raise ValueError("shape out of range")
     return shape

@@ -59,8 +59,8 @@ class TupleSpec:
             raise ValueError("no such tuple")
         if self.options and not self.operation.startswith("conv"):
             raise ValueError("only a convolution has options")
-        if any(extent < 0 for size in self.sizes for extent in size):
-            raise ValueError("negative size")
+        if any(extent < 1 for size in self.sizes for extent in size):
+            raise ValueError("nothing to deal")
         if sum(map(math.prod, (*self.sizes, self.derived_size()))) > MAX_STEP_ELEMENTS:
             raise ValueError("tuple too large")
 
