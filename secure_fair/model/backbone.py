@@ -29,6 +29,15 @@ DEMO_ARCHITECTURE = {
     "depth": 4,
     "num_heads": 3,
     "num_classes": 0,
+    "global_pool": "avg",
+}
+    "img_size": DEMO_SIZE,
+    "patch_size": 12,
+    "embed_dim": 96,
+    "depth": 4,
+    "num_heads": 3,
+    "global_pool": "avg",
+    "num_classes": 0,
 }
 
 

@@ -1,0 +1,1 @@
+"""How the demo's checkpoint was trained, and how the default weights were chosen."""
