@@ -37,8 +37,8 @@ from secure_fair.mpc.protocols.moment import MomentShape, auditor_moment, audito
 from secure_fair.mpc.terms import PublicShape, SecureMethod
 from secure_fair.privacy.accountant import UNBOUNDED_COST, UNIT, gaussian_cost
 from secure_fair.privacy.ledger import Ledger, request_digest
-from secure_fair.privacy.policy import CROSS, Policy
-from secure_fair.releases.moment import MomentPlan, attribute_columns, intersect, noised
+from secure_fair.privacy.policy import Policy
+from secure_fair.releases.moment import MomentPlan, attribute_columns, noised
 from secure_fair.releases.randomized_response import respond
 from secure_fair.settings import Settings
 from secure_fair.transport.frames import Connection
@@ -67,7 +67,7 @@ class _Audited:
 
     def one_hots(self, ids: Sequence[str]) -> list[np.ndarray]:
         """One-hot table [n, K] of each requested attribute or intersection."""
-        return [intersect([self.table.one_hot(part, ids) for part in column.split(CROSS)]) for column in self.columns]
+        return [self.table.one_hot(column, ids) for column in self.columns]
 
     def persons(self, ids: Sequence[str]) -> list[str]:
         return [self.table.persons[row] for row in self.table.rows(ids)]
@@ -107,8 +107,7 @@ def _read_table(settings: Settings, policy: Policy) -> AttributeTable:
     if settings.attributes.file is None or not settings.attributes.columns:
         raise SettingsError("attributes.file and attributes.columns are both needed by the auditor")
     policy.categories_of(settings.attributes.columns)
-    parts = dict.fromkeys(part for column in settings.attributes.columns for part in column.split(CROSS))
-    return read_attributes(settings.attributes.file, list(parts), policy.categories, policy.person)
+    return read_attributes(settings.attributes.file, settings.attributes.columns, policy.categories, policy.person)
 
 
 def _decide(audited: _Audited, hello: DeveloperHello, fingerprint: str) -> None:

@@ -23,9 +23,9 @@ from secure_fair.errors import InterruptedRunError, RunError
 from secure_fair.transport import certs, tls
 
 ROLES = ("dealer", "auditor", "developer")
-PEER_SECONDS = 5.0  # a party whose peer failed has so long to say so
+PEER_SECONDS = 4.0  # a party whose peer failed has so long to say so
 DEALER_SECONDS = 2.0  # the dealer has so long to end when the other two are done
-STOP_SECONDS = 4.0  # between asking the parties to end and ending them
+STOP_SECONDS = 3.0  # between asking the parties to end and ending them
 _POLL_SECONDS = 0.05
 
 

@@ -79,6 +79,11 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
     )
     from secure_fair.training.summary import write_summary  # loads torch: not before the parties are under way
 
+    leakage = None
+    if settings.privacy.store_values and not alone:
+        from secure_fair.leakage.run import attack_run
+
+        leakage = attack_run(run, table, settings.attributes.columns, simulation.reference, settings)
     cost = json.loads((run / "developer" / "cost.json").read_text())
     del cost["version"]
     return write_summary(
@@ -90,6 +95,7 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
         table=table,
         cost=cost,
         privacy=_privacy(run, settings, simulation.release, simulation.reuse),
+        leakage=leakage,
     )
 
 

@@ -153,7 +153,7 @@ def load(path: Path | None, overrides: tuple[str, ...] = ()) -> Settings:
         try:
             table = tomllib.loads(path.read_text())
         except FileNotFoundError:
-            raise SettingsError(f"{path}: no such settings file; write one with `secure-fair config init {path}`") from None
+            raise SettingsError(f"{path}: no such file; write one with `secure-fair config init {path}`") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{path}: not valid TOML ({error}); mend that line") from None
         except OSError as error:

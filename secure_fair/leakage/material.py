@@ -14,7 +14,6 @@ from secure_fair.data.attributes import AttributeTable
 from secure_fair.data.labels import LabelTable, read_labels
 from secure_fair.errors import RunError, SettingsError
 from secure_fair.leakage.matched_filter import Bounds
-from secure_fair.privacy.policy import CROSS
 from secure_fair.settings import Settings, parse
 
 Integers = npt.NDArray[np.int64]
@@ -33,7 +32,7 @@ class Guess:
     attack: str
     scores: list[Floats] | None = None
     reason: str | None = None
-    scored: npt.NDArray[np.bool_] | slice = slice(None)
+    scored: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,10 +86,8 @@ class People:
         rows = table.rows(labels.ids)
         codes, categories = [], []
         for column in columns:
-            parts = column.split(CROSS)
-            shape = tuple(len(table.categories[part]) for part in parts)
-            codes.append(np.ravel_multi_index([table.codes[part][rows] for part in parts], shape))
-            categories.append(int(np.prod(shape)))
+            codes.append(table.codes[column][rows])
+            categories.append(len(table.categories[column]))
         return People(
             settings, labels, np.stack(codes, axis=1), tuple(categories), tuple(table.persons[row] for row in rows)
         )

@@ -14,11 +14,11 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
+from secure_fair.data.attributes import CROSS
 from secure_fair.errors import RefusedError, SettingsError
 from secure_fair.privacy.accountant import Budget
 from secure_fair.settings import parse
 
-CROSS = "*"  # "Male*Young" is the intersection of two attributes, one attribute with their product's categories
 ReleaseName = Literal["gradient", "moment", "randomized-response", "adapter", "adapter-gradient", "audit"]
 Fingerprint = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 

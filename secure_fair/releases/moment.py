@@ -164,14 +164,6 @@ def attribute_columns(onehots: Sequence[Integers], persons: Sequence[str] | None
     return columns * weights[:, None]
 
 
-def intersect(onehots: Sequence[Integers]) -> Integers:
-    """One-hot table [n, K1 * K2 ...] of an intersection, the first attribute varying slowest (Policy.categories_of)."""
-    joint = onehots[0]
-    for table in onehots[1:]:
-        joint = (joint[:, :, None] * table[:, None, :]).reshape(len(joint), -1)
-    return joint
-
-
 def noised(share: Integers, plan: MomentPlan, cost: Cost) -> Integers:
     """The auditor's share of M plus the noise, mod 2^64: the only form in which it may leave.
 

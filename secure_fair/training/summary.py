@@ -43,6 +43,7 @@ def write_summary(
     table: AttributeTable | None,
     cost: Mapping[str, float],
     privacy: Mapping[str, Any] | None = None,
+    leakage: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write `run`/summary.json from `run`/developer/predictions.csv and return it.
 
@@ -65,6 +66,7 @@ def write_summary(
         "metrics": results,
         **({"metrics_by_attribute": by_attribute} if len(by_attribute) > 1 else {}),
         **({"privacy": privacy} if privacy is not None else {}),
+        **({"leakage": leakage} if leakage is not None else {}),
         "cost": dict(cost),
         "config": settings.model_dump(mode="json"),
         "versions": versions(),

@@ -14,7 +14,6 @@ from secure_fair.releases.moment import (
     FeatureMap,
     MomentPlan,
     attribute_columns,
-    intersect,
     noised,
     quantise,
     vectors,
@@ -76,11 +75,10 @@ def test_a_constant_feature_gives_zeros_and_no_warning() -> None:
     assert (u[:, :-1] == 0).all()
 
 
-def test_columns_of_several_attributes_and_their_intersection() -> None:
+def test_columns_of_several_attributes() -> None:
     male = np.eye(2, dtype=np.int64)[[0, 1, 1]]
     tone = np.eye(3, dtype=np.int64)[[2, 0, 1]]
     np.testing.assert_array_equal(attribute_columns([male, tone]), [[0, 0, 0, 1], [1, 1, 0, 0], [1, 0, 1, 0]])
-    np.testing.assert_array_equal(intersect([male, tone]).argmax(axis=1), [2, 3, 4])
     assert MomentPlan((2, 3), 2, 5).shape == (5, 8)
     assert MomentPlan((6,), 2, 5).columns == 6
 
