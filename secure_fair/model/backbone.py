@@ -31,14 +31,6 @@ DEMO_ARCHITECTURE = {
     "num_classes": 0,
     "global_pool": "avg",
 }
-    "img_size": DEMO_SIZE,
-    "patch_size": 12,
-    "embed_dim": 96,
-    "depth": 4,
-    "num_heads": 3,
-    "global_pool": "avg",
-    "num_classes": 0,
-}
 
 
 def build(settings: ModelSettings, image_size: int, seed: int = 0) -> VisionTransformer:
