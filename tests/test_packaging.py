@@ -38,10 +38,10 @@ def test_every_direct_dependency_is_pinned_within_its_range() -> None:
 def licence(name: str) -> str:
     """What an installed package's own metadata says: the expression, else the classifiers, else the free text."""
     metadata = importlib.metadata.metadata(name)
+    expression, free = (metadata.get_all(field) or [""] for field in ("License-Expression", "License"))
     classes = [text.split(" :: ") for text in metadata.get_all("Classifier") or [] if text.startswith("License :: ")]
     named = [parts[-1] for parts in classes if not parts[-1].lower().endswith("approved")]
-    free = (metadata["License"] or "not stated").splitlines()[0]
-    return metadata["License-Expression"] or ", ".join(named) or free
+    return expression[0] or ", ".join(named) or free[0].partition("\n")[0] or "not stated"
 
 
 def test_the_notices_state_the_licence_that_each_package_states() -> None:

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from importlinter.cli import lint_imports
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("secure_fair", "parties", "benchmarks")
@@ -36,16 +35,20 @@ LOADS = {
 }
 
 
-def test_the_contracts_are_kept(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(ROOT)
-    assert lint_imports(no_cache=True, no_logo=True) == 0, capsys.readouterr().out
+def test_the_contracts_are_kept() -> None:
+    """In a process of its own: import-linter switches off the loggers of the process it runs in."""
+    program = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run(
+        [program, "--no-cache", "--no-logo"], cwd=ROOT, capture_output=True, text=True, timeout=150, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("code", LOADS)
 def test_a_fresh_process_does_not_load(code: str) -> None:
     script = f"{code}\nimport sys; sys.stderr.write(' '.join(sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=150, check=False, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
     assert set(done.stderr.split()) & set(LOADS[code]) == set()
