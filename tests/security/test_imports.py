@@ -48,7 +48,12 @@ def test_the_contracts_are_kept() -> None:
 def test_a_fresh_process_does_not_load(code: str) -> None:
     script = f"{code}\nimport sys; sys.stderr.write(' '.join(sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=150, check=False, cwd=ROOT
+        [sys.executable, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+        cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr
     assert set(done.stderr.split()) & set(LOADS[code]) == set()
