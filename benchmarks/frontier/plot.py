@@ -18,10 +18,10 @@ from benchmarks.frontier.measures import BIAS, UTILITY
 
 Row = dict[str, Any]
 
-# label, colour (told apart by colour-blind readers too), marker, shift along the axis of epsilon
+# label, colour (told apart by colour-blind readers too), marker, shift along the axis of epsilon, offset of a text
 _RELEASES = {
-    "moment": ("ORTH with `moment`: secure computation, noise once", "#0072b2", "o", 0.96),
-    "randomized-response": ("ORTH with randomized response: no secure computation", "#d55e00", "s", 1.04),
+    "moment": ("ORTH with `moment`: secure computation, noise once", "#0072b2", "o", 0.96, (5, -12)),
+    "randomized-response": ("ORTH with randomized response: no secure computation", "#d55e00", "s", 1.04, (5, 5)),
 }
 _REFERENCES = {
     "erm": ("ERM: attributes are not used", "#444444", "-"),
@@ -32,8 +32,8 @@ _NO_NOISE = 2.5  # times the largest epsilon: where no noise is drawn
 _BIAS = "bias: equalized-odds difference"
 
 
-def draw(rows: Sequence[Row], rank_epsilon: float, files: Sequence[Path]) -> None:
-    """Draw `rows` (summary.points) into each file, in the format of its name."""
+def draw(rows: Sequence[Row], rank_epsilon: float, note: str, files: Sequence[Path]) -> None:
+    """Draw `rows` (summary.points), with a note below, into each file, in the format of its name."""
     with rc_context(
         {"font.size": 10.5, "svg.hashsalt": "frontier", "axes.spines.top": False, "axes.spines.right": False}
     ):
@@ -42,19 +42,19 @@ def draw(rows: Sequence[Row], rank_epsilon: float, files: Sequence[Path]) -> Non
         (bias, utility), (trade, leak) = figure.subplots(2, 2)
         _title(bias, "How biased is the model?", "lower is better")
         _against_epsilon(bias, rows, BIAS, _BIAS)
-        bias.axhline(_chance(rows), color="#999999", linewidth=0.8, label="an unbiased model, by chance")
+        chance = _reference(rows, METHOD)["metrics"]["chance_" + BIAS]["mean"]
+        bias.axhline(chance, color="#999999", linewidth=0.8, label="what an unbiased model shows by chance")
         _title(utility, "How accurate is it?", "higher is better")
         _against_epsilon(utility, rows, UTILITY, "accuracy")
         _title(trade, "What does fairness cost?", "lower right is better; numbers are epsilon")
         _trade(trade, rows)
-        _title(
-            leak,
-            f"What does the developer learn about people outside the data? (epsilon {rank_epsilon:g})",
-            "lower left is better",
-        )
         _leakage(leak, rows, rank_epsilon)
+        _title(
+            leak, "What is learned about people outside the data?", f"lower left is better; epsilon {rank_epsilon:g}"
+        )
         for axes in (bias, trade, leak):
             axes.set_ylim(bottom=0)
+        figure.supxlabel(note, fontsize=9.5, color="#555555")
         figure.legend(*bias.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
         for file in files:
             figure.savefig(file, dpi=130, metadata={"Date": None} if file.suffix == ".svg" else None)
@@ -74,7 +74,7 @@ def _against_epsilon(axes: Axes, rows: Sequence[Row], measure: str, label: str) 
         axes.axhline(value["mean"], color=colour, linestyle=style, linewidth=1.8, label=name)
         if value["low"] is not None:
             axes.axhspan(value["low"], value["high"], color=colour, alpha=0.08, linewidth=0)
-    for release, (name, colour, marker, shift) in _RELEASES.items():
+    for release, (name, colour, marker, shift, _) in _RELEASES.items():
         own = [row for row in rows if row["release"] == release and row["rank"] == 0]
         own.sort(key=lambda row: row["epsilon"])
         x = [min(row["epsilon"], largest * _NO_NOISE) * shift for row in own]
@@ -99,7 +99,7 @@ def _trade(axes: Axes, rows: Sequence[Row]) -> None:
         axes.annotate(
             row["method"].upper(), (accuracy["mean"], bias["mean"]), (7, 6), textcoords="offset points", color=colour
         )
-    for release, (_, colour, marker, _) in _RELEASES.items():
+    for release, (_, colour, marker, _, offset) in _RELEASES.items():
         own = [row for row in rows if row["release"] == release and row["rank"] == 0]
         own.sort(key=lambda row: row["epsilon"])
         x = [row["metrics"][UTILITY]["mean"] for row in own]
@@ -107,19 +107,25 @@ def _trade(axes: Axes, rows: Sequence[Row]) -> None:
         axes.plot(x, y, color=colour, marker=marker, linewidth=0.8, alpha=0.9)
         for row, *point in zip(own, x, y, strict=True):
             text = f"{row['epsilon']:g}" if math.isfinite(row["epsilon"]) else "no noise"
-            axes.annotate(text, tuple(point), (5, 4), textcoords="offset points", color=colour, fontsize=9)
+            axes.annotate(text, tuple(point), offset, textcoords="offset points", color=colour, fontsize=9)
     axes.set(xlabel="accuracy", ylabel=_BIAS)
 
 
 def _leakage(axes: Axes, rows: Sequence[Row], epsilon: float) -> None:
-    """Filled: the predictor that the release allows; hollow: what a fair and an unaware model give away together."""
+    grey: dict[str, Any] = {"color": "#555555", "linestyle": ""}
+    axes.plot([], [], marker="o", label="filled: by the predictor that the release gives", **grey)
+    axes.plot(
+        [], [], marker="o", fillstyle="none", label="hollow: by comparing the fair model with ERM (floor)", **grey
+    )
+    prior = _reference(rows, "erm")["leakage"]["prior_auc"]["mean"]
+    axes.axvline(prior, color=grey["color"], linewidth=0.8, label="line: by ERM's own score, with no attribute at all")
     for row in _references(rows):
         if row["method"] != "erm":
             _, colour, _ = _REFERENCES[row["method"]]
             point = row["leakage"]["floor_auc"]["mean"], row["metrics"][BIAS]["mean"]
             axes.plot(*point, color=colour, marker="D", fillstyle="none", linestyle="")
             axes.annotate(row["method"].upper(), point, (7, 4), textcoords="offset points", color=colour)
-    for release, (_, colour, marker, _) in _RELEASES.items():
+    for release, (_, colour, marker, _, offset) in _RELEASES.items():
         for row in rows:
             if row["release"] != release or row["epsilon"] != epsilon:
                 continue
@@ -129,18 +135,17 @@ def _leakage(axes: Axes, rows: Sequence[Row], epsilon: float) -> None:
             axes.plot(floor, bias, color=colour, marker=marker, fillstyle="none")
             axes.plot(learned, bias, color=colour, marker=marker)
             text = f"rank {row['rank']}" if row["rank"] else "all"
-            axes.annotate(text, (learned, bias), (7, -3), textcoords="offset points", color=colour, fontsize=9)
-    axes.set(xlabel="AUC of telling the attribute of people outside the data, within task classes", ylabel=_BIAS)
+            axes.annotate(text, (learned, bias), offset, textcoords="offset points", color=colour, fontsize=9)
+    axes.legend(loc="best", frameon=False, fontsize=9)
+    axes.set(xlabel="how well: AUC for the attribute within a task class (0.5: nothing)", ylabel=_BIAS)
 
 
 def _references(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["release"] == "none"]
 
 
-def _chance(rows: Sequence[Row]) -> float:
-    """Of the model with exact attributes."""
-    (row,) = (row for row in _references(rows) if row["method"] == METHOD)
-    return float(row["metrics"]["chance_" + BIAS]["mean"])
+def _reference(rows: Sequence[Row], method: str) -> Row:
+    return next(row for row in _references(rows) if row["method"] == method)
 
 
 def _bars(values: Sequence[dict[str, Any]]) -> list[list[float]] | None:
