@@ -42,7 +42,7 @@ COMMENTS = {
     "training.precision": 'on a GPU: "bf16" or "fp32"; the CPU always computes in fp32',
     "training.threads": "CPU threads of the developer; 0: torch decides",
     "fairness": "the fairness term",
-    "fairness.weight": "absent: by method and release, see docs/methods.md",
+    "fairness.weight": "absent: by method and release, see docs/settings.md",
     "fairness.criterion": '"odds" (within each task class) or "parity"',
     "adversary": "of `adv` and `ent`: plain SGD; its weight decay bounds the logits, which the secure sigmoid needs",
     "adversary.learning_rate": "of the adversary's SGD",

@@ -35,6 +35,7 @@ COMMANDS = {
     "party": ("secure_fair.cli.party:party", "Run one party of a real deployment: developer, auditor or dealer."),
     "ledger": ("secure_fair.cli.ledger:ledger", "Show what an auditor has released so far, and the privacy spent."),
     "certs": ("secure_fair.cli.certs:certs", "Make a private authority and party certificates for a trial."),
+    "bench": ("secure_fair.cli.bench:bench", "Benchmarks; every result names its command, versions and hardware."),
     "doctor": ("secure_fair.cli.doctor:doctor", "Check this installation; every failing line says what to mend."),
     "config": ("secure_fair.cli.config:config", "Write a commented settings or policy file; show what is in effect."),
 }
