@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.frontier.grid import UNAWARE, Grid
 from benchmarks.frontier.trainings import ATTRIBUTE, TASK, Progress, Seed
 from secure_fair import settings
-from secure_fair.cli.demo import CORRELATION, SETTINGS
+from secure_fair.cli.demo import CORRELATION, OVERLAP, SETTINGS
 from secure_fair.errors import SettingsError
 from secure_fair.fairness.methods import METHODS
 from secure_fair.fairness.metrics import finite
@@ -62,6 +62,7 @@ class Study:
             "task": TASK,
             "attribute": ATTRIBUTE,
             "correlation_in_training": CORRELATION,
+            "overlap_of_the_task": OVERLAP,
             "images_per_seed": self.grid.images,
             "image_size": chosen.data.image_size,
             "settings": chosen.model_dump(mode="json", include=shown),

@@ -13,7 +13,7 @@ import torch
 from benchmarks.frontier import measures, releases
 from benchmarks.frontier.grid import UNAWARE, Arm
 from parties.soft_attributes import Features, predict, reused_term
-from secure_fair.cli.demo import CORRELATION
+from secure_fair.cli.demo import CORRELATION, OVERLAP
 from secure_fair.data import celeba
 from secure_fair.data.faces import FaceSettings, draw
 from secure_fair.data.prepare import PrepareSettings, prepare
@@ -101,7 +101,9 @@ class Seed:
         """Faces in CelebA's layout and the parties' folders; what is there already is kept."""
         number = self._settings.training.seed
         if not (self._folder / "faces").exists():
-            faces = FaceSettings(count=images, seed=number, correlation=CORRELATION, balanced_test=True)
+            faces = FaceSettings(
+                count=images, seed=number, correlation=CORRELATION, overlap=OVERLAP, balanced_test=True
+            )
             draw(self._folder / "faces", faces, functools.partial(self._progress, f"drawing faces, seed {number}"))
         if not (self._folder / "prepared").exists():
             source = celeba.read(self._folder / "faces")
