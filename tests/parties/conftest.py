@@ -1,0 +1,51 @@
+"""Fixtures of the parties' tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.parties import world
+from tests.parties.world import Command, Deployment
+
+Start = Callable[..., Command]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_server() -> None:
+    """Started before the first module, so that it is no module's orphan; it ends with the test process."""
+    world.server()
+    from multiprocessing import forkserver
+
+    forkserver.ensure_running()
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return world.shared_folder(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def data(shared: Path) -> Path:
+    return world.prepared(shared)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts commands; what still runs at the end is killed."""
+    started: list[Command] = []
+
+    def one(name: str, arguments: list[str], environment: dict[str, str] | None = None) -> Command:
+        started.append(Command.start(arguments, tmp_path / f"{name}.log", environment))
+        return started[-1]
+
+    yield one
+    for command in started:
+        command.kill()
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Deployment:
+    return Deployment(tmp_path / "deployment")

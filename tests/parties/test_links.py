@@ -1,0 +1,108 @@
+"""A party's channels: what its peers and its own log are told, and that a failure interrupts whatever it is doing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+
+import pytest
+
+from parties.links import Links, opened
+from secure_fair.errors import (
+    InterruptedRunError,
+    PeerLostError,
+    PeerRefusedError,
+    ProtocolError,
+    RunError,
+    SecureFairError,
+    SettingsError,
+)
+from secure_fair.settings import NetworkSettings
+from secure_fair.transport.frames import Connection
+from tests.parties.world import PATIENCE, Deployment
+from tests.transport.channels import background
+
+KIND = 16
+
+
+@contextmanager
+def auditor(deployment: Deployment) -> Iterator[tuple[Links, Connection]]:
+    """An auditor's links, and the developer's end of its one channel."""
+    table = {**deployment.network("auditor"), "fingerprints": deployment.fingerprints}
+    network = NetworkSettings.model_validate({key: value for key, value in table.items() if "." not in key})
+    connecting = background(deployment.connect, "auditor")
+    try:
+        with opened(network) as links, links.acceptor() as acceptor:
+            links.accept(acceptor, "developer")
+            yield links, connecting.result(PATIENCE)
+    finally:
+        connecting.result(PATIENCE).close()
+
+
+@pytest.mark.parametrize(
+    ("error", "ours", "told"),
+    [
+        (ValueError("4711"), RunError, "failed with ValueError"),
+        (SettingsError("4711 is wrong"), SettingsError, "failed with SettingsError"),
+        (OSError(28, "4711"), OSError, "failed with OSError"),
+        (ProtocolError("step 7 follows"), ProtocolError, "auditor: step 7 follows"),
+        (KeyboardInterrupt(), KeyboardInterrupt, "stopped by its user"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_what_an_error_tells(
+    deployment: Deployment, error: BaseException, ours: type[BaseException], told: str
+) -> None:
+    """A peer hears reasons that are public. Our own log hears what somebody wrote for it, else the type only."""
+    waiting: list[Future[bytearray]] = []
+
+    def fail() -> None:
+        with auditor(deployment) as (_, peer):
+            waiting.append(background(peer.receive, KIND))
+            raise error
+
+    with pytest.raises(ours) as raised:
+        fail()
+    with pytest.raises(PeerRefusedError, match=told) as heard:
+        waiting[0].result(PATIENCE)
+    assert "4711" not in str(heard.value)
+    assert ("4711" in str(raised.value)) == isinstance(error, (SettingsError, OSError))
+    if ours is RunError:
+        assert "unexpected ValueError" in str(raised.value)
+
+
+@pytest.mark.parametrize("how", ["peer dies", "peer refuses", "SIGTERM"])
+def test_a_failure_interrupts_a_long_computation(deployment: Deployment, how: str) -> None:
+    expected: dict[str, type[SecureFairError]] = {
+        "peer dies": PeerLostError,
+        "peer refuses": PeerRefusedError,
+        "SIGTERM": InterruptedRunError,
+    }
+    before = [signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)]
+    began = time.monotonic()
+
+    def compute() -> None:
+        with auditor(deployment) as (_, peer):
+            if how == "SIGTERM":
+                threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            elif how == "peer dies":
+                threading.Timer(0.1, peer._stream.end).start()  # without a word, as if killed
+            else:
+                threading.Timer(0.1, peer.fail, ("no",)).start()
+            time.sleep(PATIENCE)
+
+    with pytest.raises(expected[how]):
+        compute()
+    assert time.monotonic() - began < 5
+    assert [signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)] == before
+
+
+def test_a_proper_end_interrupts_nobody(deployment: Deployment) -> None:
+    with auditor(deployment) as (_, peer):
+        peer.close()
+        time.sleep(0.3)
