@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
 
+import secure_fair
 from secure_fair.cli import console
 from secure_fair.errors import InterruptedRunError
 
@@ -28,6 +30,18 @@ def several(
         return tuple(one.convert(part.strip(), parameter, context) for part in value.split(","))
 
     return convert
+
+
+def benchmark(name: str) -> ModuleType:
+    """The module `benchmarks.NAME`. Benchmarks stand above the command line and are loaded when one is asked for.
+
+    CrypTen 0.4.1 installs a package `benchmarks` too, which hides ours from an editable install.
+    """
+    package = importlib.import_module("benchmarks")
+    own = str(Path(secure_fair.__file__).parents[1] / "benchmarks")
+    if own not in package.__path__:
+        package.__path__.insert(0, own)
+    return importlib.import_module(f"benchmarks.{name}")
 
 
 @click.group(epilog="Example: secure-fair bench frontier --out frontier")
@@ -74,10 +88,8 @@ def frontier(
     ERM, and ORTH and ADV with exact attributes, as references. Writes OUT/frontier.csv, .json, .png and .svg; the same
     command goes on where it was stopped. The whole grid takes about half an hour on one core.
     """
-    # The benchmarks stand above the command line and are loaded when one is asked for.
-    from_grid = importlib.import_module("benchmarks.frontier.grid")
-    results = importlib.import_module("benchmarks.frontier.results")
-    grid = from_grid.Grid(epsilons, ranks, rank_epsilon, seeds, images)
+    results = benchmark("frontier.results")
+    grid = benchmark("frontier.grid").Grid(epsilons, ranks, rank_epsilon, seeds, images)
     try:
         with console.Reporter() as report:
             result = results.make(grid, overrides, work or out / "work", out, report)

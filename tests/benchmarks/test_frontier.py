@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,15 @@ def test_wrong_usage(tmp_path: Path, arguments: tuple[str, ...], told: str) -> N
     result = frontier(tmp_path, *arguments)
     assert result.exit_code == 2
     assert told in result.output
+
+
+def test_our_benchmarks_are_found_beside_crypten_s_of_the_same_name(tmp_path: Path) -> None:
+    other = tmp_path / "benchmarks"
+    other.mkdir()
+    (other / "__init__.py").touch()
+    code = "from secure_fair.cli.bench import benchmark; print(benchmark('frontier.grid').Grid().seeds)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "3\n", done.stderr
 
 
 def test_a_release_every_epoch_is_refused(tmp_path: Path) -> None:
