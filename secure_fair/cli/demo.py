@@ -19,7 +19,6 @@ IMAGES = 8000
 ARMS: Mapping[str, tuple[str | None, ...]] = {
     "erm": (None,),
     "orth": (None, "gradient", "moment", "randomized-response"),
-    "adv": (None, "gradient"),
 }
 EXPLANATION = """\
 eq. odds diff.: largest gap between the groups' true or false positive rates; 0 is fair. recovered: share of people in
@@ -44,6 +43,8 @@ epochs = 3
 batch_size = 256
 learning_rate = 2e-3
 threads = 1
+[fairness]
+weight = 5000.0
 [privacy]
 epsilon = 2.0
 store_values = true

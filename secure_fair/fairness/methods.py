@@ -52,7 +52,7 @@ METHODS: Mapping[str, Method] = {
         Method(
             "orth",
             ("gradient", "moment", "randomized-response"),
-            {"gradient": 200.0, "moment": 2000.0, "randomized-response": 2000.0},
+            {"gradient": 1000.0, "moment": 1000.0, "randomized-response": 1000.0},
             "secure_fair.fairness.terms:plain_orth",
             {"gradient": "secure_fair.mpc.terms:secure_orth"},
         ),
