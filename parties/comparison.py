@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import platform
+import shutil
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,8 @@ def compare(
         say(f"arm {number} of {len(chosen)}: {arm.name}")
         own = (*overrides, f"training.seed={arm.seed}")
         seeded = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": arm.seed})})
+        if run.exists() and not (run / "summary.json").exists():
+            shutil.rmtree(run)  # what an interrupted arm left; the arm starts anew, and its ledger with it
         if (run / "summary.json").exists():
             row = json.loads((run / "summary.json").read_text())
         elif arm.release is None:

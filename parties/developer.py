@@ -14,7 +14,7 @@ from parties.handshake import developer_hello, fresh_nonce
 from parties.links import Links, opened
 from parties.messages import PROTOCOL_VERSION, DeveloperHello, Positions, encode_step
 from parties.metering import Cost, Meter, MeteredTerm
-from parties.moments import lost_session, releases
+from parties.moments import can_reuse, lost_session, releases
 from parties.schedule import training_plan
 from parties.soft_attributes import BLOCK, MomentTerm, SoftTable, response_term, reused_term
 from secure_fair.errors import RunError
@@ -52,8 +52,10 @@ def run_developer(
     began = time.perf_counter()
     method = methods.get(method_name)
     method.require_release(release)
-    if resume and (release == "gradient" or settings.privacy.refresh == "epoch"):
+    if resume and (release == "gradient" or (release == "moment" and settings.privacy.refresh == "epoch")):
         raise RunError(f"{out}: a run that asks the auditor again and again cannot be resumed; start it again")
+    if resume and reuse is None and can_reuse(settings, release, out):
+        reuse = out
     if settings.training.threads:
         torch.set_num_threads(settings.training.threads)
     model, splits = developer_side(settings)
@@ -103,7 +105,6 @@ class Run:
         self._links = links
         self.dealt: CorrelationSource | None = None
         self.auditor = links.connect("auditor")
-        self.meter = Meter(self.auditor)
         ids = sorted(record for split in (splits.train, splits.val, splits.test) for record in split.ids)
         place = {record: position for position, record in enumerate(ids)}
         self.train: Positions = np.array([place[record] for record in splits.train.ids], dtype=np.int64)
@@ -127,6 +128,7 @@ class Run:
             earlier=lost_session(settings, release, out) if resume else "",
         )
         self.answer, self.persons = developer_hello(self.auditor, self.hello, ids, self.train)
+        self.meter = Meter(self.auditor)  # from here on, so that the handshake's rounds are not a step's
 
     @property
     def steps_per_epoch(self) -> int:

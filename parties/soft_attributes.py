@@ -175,11 +175,12 @@ class MomentTerm(SoftTerm):
     def __init__(self, run: Run) -> None:
         super().__init__(run.settings, run.method, run.model.width, run.steps_per_epoch)
         self._run = run
-        self._features = Features(run.settings, run.model, run.splits, run.progress)
         self._share_file = run.out / SHARE_FILE
-        self._sent_again = bool(decode_count(run.auditor.receive(Kind.HELLO, size=COUNT_BYTES)))
+        sent_again = bool(decode_count(run.auditor.receive(Kind.HELLO, size=COUNT_BYTES)))
         shapes = [self._shape(self._plan(index)) for index in range(run.hello.releases)]
-        self._source = None if self._sent_again else run.source(joined(shapes))
+        self._source = None if sent_again else run.source(joined(shapes))
+        # After the dealer is connected: features of a large data set take longer than it waits for us.
+        self._features = Features(run.settings, run.model, run.splits, run.progress)
 
     def refresh(self, epoch: int) -> None:
         if epoch == 0 or self._settings.privacy.refresh == "epoch":

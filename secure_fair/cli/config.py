@@ -20,7 +20,7 @@ COMMENTS = {
     "data": "developer: the folder that `secure-fair data prepare` wrote",
     "data.root": "labels.csv and images/",
     "data.image_size": "pixels a side, as the backbone sees them",
-    "data.workers": "processes that decode images; 0: none beside the training itself",
+    "data.workers": "threads that decode images; 0: none beside the training itself",
     "attributes": "auditor: only the auditor's process reads this file",
     "attributes.file": "attributes.csv",
     "attributes.columns": "the sensitive attributes to be fair about",
@@ -44,7 +44,7 @@ COMMENTS = {
     "fairness": "the fairness term",
     "fairness.weight": "absent: by method and release, see docs/settings.md",
     "fairness.criterion": '"odds" (within each task class) or "parity"',
-    "adversary": "of `adv` and `ent`: plain SGD; its weight decay bounds the logits, which the secure sigmoid needs",
+    "adversary": "of `adv`: plain SGD; its weight decay bounds the logits, which the secure sigmoid needs",
     "adversary.learning_rate": "of the adversary's SGD",
     "adversary.weight_decay": "at least 0.036: |logit| <= 2 / weight_decay",
     "network": "one party of a real deployment; `secure-fair simulate` fills this in",
@@ -61,7 +61,7 @@ COMMENTS = {
     "privacy.delta": "of (epsilon, delta)-differential privacy",
     "privacy.refresh": '"once", or "epoch" (one release an epoch, which share epsilon)',
     "privacy.rank": "project features to this many dimensions first; 0: do not",
-    "privacy.clip": "norm that each feature vector is clipped to, relative to its bound",
+    "privacy.clip": "scale of the feature vectors in fixed point; the noise scales with it, so it sets rounding and range only",
     "privacy.store_values": "keep the values that were opened in disclosures.jsonl, so that attacks can be run on them",
 }
 # Active in a new file although there is no default: a run needs them.

@@ -192,7 +192,7 @@ class SecureMethod:
 
 def secure_orth() -> SecureMethod:
     """ORTH, release `gradient`."""
-    return SecureMethod(SecureOrth, AuditorOrth, lambda s, p, n: orthogonality_shape(s, p, n).program(), 2)
+    return SecureMethod(SecureOrth, AuditorOrth, lambda s, p, n: orthogonality_shape(s, p, n).program(), 1)
 
 
 def secure_adversary() -> SecureMethod:

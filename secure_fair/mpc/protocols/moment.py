@@ -7,7 +7,8 @@ A block, "parity":   1. dev -> aud: U^        aud -> dev: t^
 A block, "odds":     1. dev -> aud: U^, Y^    aud -> dev: t^    now [Q] = [Y (x) t], and Q_aud is the auditor's own
                      2. aud -> dev: Q_aud^;   [M] += U^T Q_dev (the developer's own) + one-sided(U, Q_aud)
 At the end the auditor sends its share of M, noise added: 1 message. Neither side waits within a block: messages of the
-next blocks are under way while one is computed, so the whole takes 2 rounds ("parity") or 3 ("odds") of latency.
+next blocks are under way while one is computed, and the last share waits for nothing of the developer's, so the whole
+costs one round trip of latency.
 
 Bytes: dev -> aud 8 N (D + C), aud -> dev 8 (N J + N C J + D C J).
 """
