@@ -6,7 +6,7 @@ The processes of a deployment are tested in tests/parties; the protocols themsel
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from secure_fair.mpc.dealing.correlations import Role
 from secure_fair.mpc.dealing.plan import Plan
 from secure_fair.mpc.dealing.server import serve_session
 from secure_fair.mpc.dealing.source import CorrelationSource
@@ -77,48 +78,60 @@ class Network:
         aud_deal, deal_aud = self.pair("auditor", "dealer")
         ends = (dev_aud, aud_dev, dev_deal, deal_dev, aud_deal, deal_aud)
         outcome = Outcome(None, None)
-        errors: list[BaseException] = []
-        told: list[threading.Thread] = []
+        guard = _Guard(ends)
 
-        def party_side(role: Any, peer: Connection, dealer: Connection, body: Callable[[Party], Any]) -> Any:
-            own_plan = auditor_plan if role == "auditor" and auditor_plan is not None else plan
-
+        def side(role: Role, peer: Connection, dealer: Connection, plan: Plan, body: Callable[[Party], Any]) -> Any:
             def recorder(name: str, value: torch.Tensor, _unit: float) -> None:
                 outcome.disclosed.append((name, value))
 
-            party = Party(role, peer, CorrelationSource(role, dealer, own_plan), recorder)
+            party = Party(role, peer, CorrelationSource(role, dealer, plan), recorder)
             result = body(party)
             party.source.close()
             return result
 
-        def guarded(body: Callable[[], Any]) -> Any:
-            try:
-                return body()
-            except BaseException as error:
-                errors.append(error)
-                for end in ends:
-                    told.append(threading.Thread(target=end.fail, args=("test ended",), daemon=True))
-                    told[-1].start()
-                raise
-
+        plans = (plan, plan if auditor_plan is None else auditor_plan)
         with ThreadPoolExecutor(3) as pool:
             futures = [
-                pool.submit(guarded, lambda: serve_session(deal_dev, deal_aud, lambda _: None)),
-                pool.submit(guarded, lambda: party_side("developer", dev_aud, dev_deal, developer)),
-                pool.submit(guarded, lambda: party_side("auditor", aud_dev, aud_deal, auditor)),
+                pool.submit(guard.run, lambda: serve_session(deal_dev, deal_aud, lambda _: None)),
+                pool.submit(guard.run, lambda: side("developer", dev_aud, dev_deal, plans[0], developer)),
+                pool.submit(guard.run, lambda: side("auditor", aud_dev, aud_deal, plans[1], auditor)),
             ]
             if wait(futures, 3 * TIMEOUT).not_done:
-                errors.append(TimeoutError("a side neither ended nor failed"))
-                for end in ends:
-                    end.close()
-        for thread in told:
-            thread.join(TIMEOUT)
-        for end in ends:
-            end.close()
-        if errors:
-            raise errors[0]
+                guard.stop(TimeoutError("a side neither ended nor failed"))
+        guard.close()
         outcome.developer, outcome.auditor = futures[1].result(), futures[2].result()
         return outcome
+
+
+class _Guard:
+    """Ends all sides when one fails."""
+
+    def __init__(self, ends: Sequence[Connection]) -> None:
+        self._ends = ends
+        self._errors: list[BaseException] = []
+        self._telling: list[threading.Thread] = []
+
+    def run(self, body: Callable[[], Any]) -> Any:
+        try:
+            return body()
+        except BaseException as error:
+            self.stop(error)
+            raise
+
+    def stop(self, error: BaseException) -> None:
+        self._errors.append(error)
+        for end in self._ends:
+            self._telling.append(threading.Thread(target=end.fail, args=("test ended",), daemon=True))
+            self._telling[-1].start()
+
+    def close(self) -> None:
+        """Close all channels and raise the first error."""
+        for thread in self._telling:
+            thread.join(TIMEOUT)
+        for end in self._ends:
+            end.close()
+        if self._errors:
+            raise self._errors[0]
 
 
 def tap(party: Party) -> list[tuple[int, bytes]]:

@@ -84,7 +84,7 @@ class CorrelationSource:
         self._plan = iter(plan)
         self._index = 0
         self._requests = 0
-        self._early: dict[Kind, deque[bytearray]] = {Kind.CORRECTION: deque(), Kind.REQUEST: deque()}
+        self._early: dict[int, deque[bytearray]] = {Kind.CORRECTION: deque(), Kind.REQUEST: deque()}
         dealer.send(Kind.PLAN, plan.encode())
         answer = dealer.receive(Kind.SEED, size=SESSION_BYTES + SEED_BYTES)
         self.session = bytes(answer[:SESSION_BYTES]).hex()
@@ -139,7 +139,7 @@ class CorrelationSource:
         """The next frame of that kind; a correction may arrive while the answer to a request is awaited."""
         while not self._early[kind]:
             arrived, payload = self._dealer.receive_any((Kind.CORRECTION, Kind.REQUEST))
-            self._early[Kind(arrived)].append(payload)
+            self._early[arrived].append(payload)
         payload = self._early[kind].popleft()
         if len(payload) != elements * RING_BYTES:
             raise ProtocolError(f"the dealer sent {len(payload)} bytes where {elements * RING_BYTES} were due")
