@@ -26,6 +26,7 @@ from secure_fair.mpc.kinds import Kind
 from secure_fair.transport.frames import Connection
 
 MAX_RECORDS = 2**26
+MAX_EPOCHS = 10_000  # the plan names every epoch
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def developer_hello(
 def auditor_receive_hello(developer: Connection) -> DeveloperHello:
     """What the developer asks for; the caller decides by its policy before it answers."""
     hello = DeveloperHello.decode(bytes(developer.receive(Kind.HELLO, max_size=MAX_HELLO_BYTES)), developer.peer)
-    if not 0 < hello.train <= hello.records <= MAX_RECORDS or min(hello.epochs, hello.batch_size, hello.width) < 1:
+    known = 0 < hello.train <= hello.records <= MAX_RECORDS and 0 < hello.epochs <= MAX_EPOCHS
+    if not known or min(hello.batch_size, hello.width) < 1:
         raise ProtocolError("the developer asked for a run whose numbers make no sense; update the developer")
     return hello
 

@@ -39,7 +39,7 @@ class _Message:
             if set(table) != set(expected):
                 raise ValueError
             return cls(**{name: _checked(value, str(expected[name])) for name, value in table.items()})
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             raise ProtocolError(f"{sender} sent a malformed hello; use one release on both sides") from None
 
 

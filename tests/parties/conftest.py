@@ -46,6 +46,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
         command.kill()
 
 
+@pytest.fixture(scope="session")
+def identities(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    return Deployment(tmp_path_factory.mktemp("identities"))
+
+
 @pytest.fixture
-def deployment(tmp_path: Path) -> Deployment:
-    return Deployment(tmp_path / "deployment")
+def deployment(identities: Deployment) -> Deployment:
+    return identities.elsewhere()

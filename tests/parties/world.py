@@ -7,6 +7,7 @@ already; what needs processes that start from nothing (the launcher's own, three
 from __future__ import annotations
 
 import contextlib
+import copy
 import fcntl
 import multiprocessing
 import os
@@ -285,15 +286,20 @@ class Deployment:
             role: tls.Identity(file, file.with_suffix(".key"), authority) for role, file in files.items()
         }
         self.fingerprints = {role: certs.fingerprint(file) for role, file in files.items()}
-        self.addresses: dict[str, str] = {}
-        self.renew()
+        self.addresses = self._ports()
 
-    def renew(self) -> None:
-        """New ports, for new parties."""
+    def elsewhere(self) -> Deployment:
+        """The same parties at other ports."""
+        other = copy.copy(self)
+        other.addresses = self._ports()
+        return other
+
+    def _ports(self) -> dict[str, str]:
         listeners = {role: tls.listen("127.0.0.1:0") for role in ("auditor", "dealer")}
-        self.addresses = {role: tls.address_of(listener) for role, listener in listeners.items()}
+        addresses = {role: tls.address_of(listener) for role, listener in listeners.items()}
         for listener in listeners.values():
             listener.close()
+        return addresses
 
     def network(self, role: str) -> dict[str, str]:
         """The [network] section of a party's settings."""
