@@ -28,7 +28,7 @@ def attack_moment(folder: Path, opened: list[Disclosure], people: People) -> Rec
     Of several releases (one an epoch) the first is attacked; the bound is that of all together.
     """
     settings, categories = people.settings, people.categories
-    releases = len({line.sha256 for line in opened})  # a resumed run is answered with the same bytes again
+    releases = settings.training.epochs if settings.privacy.refresh == "epoch" else 1
     cost = gaussian_cost(settings.privacy.epsilon, settings.privacy.delta, releases)
     moment, records = disclosures.load_value(folder, opened[0])
     classes = len(people.labels.classes) if people.within_classes else 1

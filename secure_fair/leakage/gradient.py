@@ -12,7 +12,8 @@ from secure_fair.leakage.material import Floats, Guess, Integers, People, Recove
 from secure_fair.leakage.scoring import names_of_groups
 from secure_fair.privacy.disclosures import Disclosure
 
-RECOGNISED = 5  # people of each group whom the developer recognises, to name the groups that an attack has found
+RECOGNISED = 5  # people of each group (of a task class, for "odds") whom the developer recognises
+NAMED = f"{sign_rank.NAME}, groups named by {RECOGNISED} recognised people each"
 
 
 def attack_gradient(folder: Path, opened: list[Disclosure], people: People) -> Recovery:
@@ -33,15 +34,13 @@ def attack_gradient(folder: Path, opened: list[Disclosure], people: People) -> R
         groups = sign_rank.recover_orthogonality(steps, labels, everybody, categories)[train]
         truth = np.ravel_multi_index(tuple(people.truth[train].T), categories)
         codes = _named(groups, truth, np.ones(len(train), dtype=bool), categories)
-        recognised = _first_of_each(groups, RECOGNISED)
-        named = _named(groups, truth, recognised, categories)
-        others.append(
-            Guess(
-                f"{sign_rank.NAME}, groups named by {RECOGNISED} recognised people each",
-                _one_hots(named, categories),
-                scored=~recognised,
-            )
-        )
+        blocks = np.zeros(len(train), dtype=np.int64) if labels is None else labels[train]
+        recognised = _first_of_each(groups * (blocks.max() + 1) + blocks, RECOGNISED)
+        named = np.empty_like(codes)
+        for block in np.unique(blocks):
+            rows = blocks == block
+            named[rows] = _named(groups[rows], truth[rows], recognised[rows], categories)
+        others.append(Guess(NAMED, _one_hots(named, categories), scored=~recognised))
     outside = [
         predictor.fitted(
             people.features("train"),
@@ -74,7 +73,7 @@ def _named(groups: Integers, truth: Integers, known: npt.NDArray[np.bool_], cate
 def _first_of_each(groups: Integers, count: int) -> npt.NDArray[np.bool_]:
     """Mark the first `count` members of each group; ids are in random order."""
     marked = np.zeros(len(groups), dtype=bool)
-    for group in np.unique(groups[groups >= 0]):
+    for group in np.unique(groups):
         marked[np.flatnonzero(groups == group)[:count]] = True
     return marked
 

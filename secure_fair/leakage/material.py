@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from secure_fair.data.attributes import AttributeTable
 from secure_fair.data.labels import LabelTable, read_labels
 from secure_fair.errors import RunError, SettingsError
 from secure_fair.leakage.matched_filter import Bounds
-from secure_fair.settings import Settings, parse
+from secure_fair.settings import Settings, TrainingSettings, parse
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -101,25 +101,29 @@ class People:
         return self.settings.fairness.criterion == "odds"
 
     def features(self, split: str) -> Floats:
-        """Pooled features [n, d] of a split's images from the frozen backbone, computed once."""
-        return self._features[split]
+        """Pooled features [n, d] of a split's images from the frozen backbone."""
+        settings = self.settings
+        training = settings.training.model_dump(include={"device", "precision", "seed"})
+        kept = Settings(data=settings.data, model=settings.model, training=TrainingSettings(**training))
+        return _frozen_features(kept.model_dump_json(), split).astype(np.float64)
 
-    @cached_property
-    def _features(self) -> dict[str, Floats]:
-        import torch
 
-        from secure_fair.data.images import batches
-        from secure_fair.training import device
-        from secure_fair.training.setup import developer_side
+@functools.lru_cache(maxsize=2)  # the two splits, for the runs of a comparison
+def _frozen_features(config: str, split: str) -> npt.NDArray[np.float32]:
+    """[n, d], a function of images, backbone and precision alone."""
+    import torch
 
-        model, splits = developer_side(self.settings)
-        chosen = device.resolve(self.settings.training.device)
-        model.to(chosen).eval()
-        found = {}
-        for name, images in (("train", splits.train), ("test", splits.test)):
-            blocks = []
-            for batch in batches(images, _BATCH, epoch=None, seed=0, workers=self.settings.data.workers):
-                with device.autocast(self.settings, chosen), torch.inference_mode():
-                    blocks.append(model.frozen_features(batch.images.to(chosen)).double().cpu().numpy())
-            found[name] = np.concatenate(blocks)
-        return found
+    from secure_fair.data.images import batches
+    from secure_fair.training import device
+    from secure_fair.training.setup import developer_side
+
+    settings = Settings.model_validate_json(config)
+    model, splits = developer_side(settings)
+    images = {"train": splits.train, "test": splits.test}[split]
+    chosen = device.resolve(settings.training.device)
+    model.to(chosen).eval()
+    blocks = []
+    for batch in batches(images, _BATCH, epoch=None, seed=0, workers=settings.data.workers):
+        with device.autocast(settings, chosen), torch.inference_mode():
+            blocks.append(model.frozen_features(batch.images.to(chosen)).float().cpu().numpy())
+    return np.concatenate(blocks)

@@ -35,5 +35,6 @@ def fitted(
 
 
 def floor_auc(truth: Integers, categories: int, f0: Floats, f1: Floats) -> float:
-    """AUC of f0 - f1 for the attribute codes [n], turned the right way; f0, f1 [n, C] are the two models' scores."""
-    return oriented_auc(truth, f0 - f1, categories)
+    """AUC of f0 - f1 for the attribute codes [n], turned the right way; f0, f1 [n, C]: log probabilities."""
+    difference = f0 - f1
+    return oriented_auc(truth, difference - difference.mean(axis=1, keepdims=True), categories)

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from secure_fair.data.attributes import AttributeTable
 from secure_fair.errors import RunError
 from secure_fair.fairness.metrics import finite
@@ -14,10 +16,12 @@ from secure_fair.leakage import predictor, prior
 from secure_fair.leakage.aggregate import attack_moment, attack_responses
 from secure_fair.leakage.gradient import attack_gradient
 from secure_fair.leakage.material import Floats, Guess, Integers, People, Recovery, settings_of
-from secure_fair.leakage.scoring import auc, inside_minus_outside
+from secure_fair.leakage.scoring import auc, inside_minus_outside, mean
 from secure_fair.privacy import disclosures
 from secure_fair.privacy.disclosures import Disclosure
 from secure_fair.settings import Settings
+
+_SMALLEST = 1e-9  # probability, as far as predictions.csv tells them apart
 
 
 def attack_run(
@@ -31,7 +35,9 @@ def attack_run(
 
     columns: the attributes (or intersections) of the run; reference: a run without attributes (ERM) on the same data;
     settings: those of the run, by default from its summary.json. The result is about the first column; `by_attribute`
-    has all where there are several; NaN is None. Raises RunError where there is no log or its values were not stored.
+    has all where there are several; NaN is None. `within_classes` has the AUCs again as means over the task classes,
+    where the task label, which a biased data set ties to the attribute, says nothing. Raises RunError where there is
+    no log or its values were not stored.
     """
     folder = run / "developer"
     opened = list(disclosures.read(folder))
@@ -55,24 +61,37 @@ def _block(people: People, recovery: Recovery, number: int, f0: Floats | None, f
     categories = people.categories[number]
     kinds = people.labels.labels * categories + people.truth[:, number]
     found, guessed = recovery.inside[number], recovery.outside[number]
-    priors = prior.guesses(outside, categories, people.labels.labels[test], f0, people.features("test"))
+    right, right_outside = found.argmax(axis=1) == inside, guessed.argmax(axis=1) == outside
+    labels, features = people.labels.labels[test], people.features("test")
+
+    def priors(rows: Integers) -> dict[str, float]:
+        return prior.guesses(outside[rows], categories, labels[rows], None if f0 is None else f0[rows], features[rows])
+
+    def aucs(rows: Integers) -> dict[str, float]:
+        """After the run, before it, and of the two models' difference."""
+        return {
+            "auc": auc(outside[rows], guessed[rows]),
+            "prior_auc": max(priors(rows).values()),
+            "floor_auc": np.nan if f0 is None else predictor.floor_auc(outside[rows], categories, f0[rows], f1[rows]),
+        }
+
+    everybody = np.arange(len(test))
+    overall = aucs(everybody)
+    classes = [aucs(np.flatnonzero(labels == label)) for label in np.unique(labels)]
     return {
         "attribute_recovery": {
             "attack": recovery.attack,
-            "accuracy": float((found.argmax(axis=1) == inside).mean()),
+            "accuracy": float(right.mean()),
             "auc": auc(inside, found),
             "bound": None if recovery.bound is None else recovery.bound.advantage,
         },
-        "in_minus_out": asdict(
-            inside_minus_outside(
-                found.argmax(axis=1) == inside, kinds[train], guessed.argmax(axis=1) == outside, kinds[test]
-            )
-        ),
-        "predictor": {"auc": auc(outside, guessed), "prior_auc": max(priors.values())},
-        "floor_auc": None if f0 is None else predictor.floor_auc(outside, categories, f0, f1),
+        "in_minus_out": asdict(inside_minus_outside(right, kinds[train], right_outside, kinds[test])),
+        "predictor": {name: overall[name] for name in ("auc", "prior_auc")},
+        "floor_auc": overall["floor_auc"],
+        "within_classes": {name: mean([part[name] for part in classes]) for name in overall},
         "attacks": [
             *(_line(guess, inside, number) for guess in recovery.others),
-            *({"attack": f"{prior.NAME}: {name}", "auc": value} for name, value in priors.items()),
+            *({"attack": f"{prior.NAME}: {name}", "auc": value} for name, value in priors(everybody).items()),
         ],
     }
 
@@ -81,7 +100,9 @@ def _line(guess: Guess, truth: Integers, number: int) -> dict[str, Any]:
     """An attack that is not the strongest one, or the reason why it says nothing here."""
     if guess.scores is None:
         return {"attack": guess.attack, "reason": guess.reason}
-    truth, scores = truth[guess.scored], guess.scores[number][guess.scored]
+    scores = guess.scores[number]
+    if guess.scored is not None:
+        truth, scores = truth[guess.scored], scores[guess.scored]
     return {
         "attack": guess.attack,
         "accuracy": float((scores.argmax(axis=1) == truth).mean()),
@@ -97,11 +118,11 @@ _ATTACKS: dict[str, Callable[[Path, list[Disclosure], People], Recovery]] = {
 
 
 def _test_scores(run: Path, people: People) -> Floats:
-    """Floats [n, C] of a run's model for the test people. Raises RunError when they are of other people."""
+    """Log probabilities [n, C] of a run's model for the test people. Raises RunError where they are others."""
     from secure_fair.training import predictions
 
     file = run / "developer" / "predictions.csv"
     found = predictions.read(file, "test")
     if found.ids != tuple(people.labels.ids[position] for position in people.of_split("test")):
         raise RunError(f"{file}: not about the test records of this run; name a run on the same data")
-    return found.scores
+    return np.log(np.maximum(found.scores, _SMALLEST))

@@ -45,14 +45,14 @@ def names_of_groups(found: Integers, truth: Integers, groups: int) -> Integers:
 def auc(truth: Integers, scores: Floats) -> float:
     """Mean over categories of the AUC of category against the rest, from scores [n, K]; NaN where none is defined."""
     categories = range(scores.shape[1]) if scores.shape[1] > 2 else (1,)
-    return _mean([_binary_auc(truth == k, scores[:, k]) for k in categories])
+    return mean([_binary_auc(truth == k, scores[:, k]) for k in categories])
 
 
 def oriented_auc(truth: Integers, scores: Floats, categories: int) -> float:
     """As `auc`, for scores [n, S] that are not about a category: the best column, turned the right way, for each."""
     each = range(categories) if categories > 2 else (1,)
     best = [[abs(_binary_auc(truth == k, column) - 0.5) for column in scores.T] for k in each]
-    return 0.5 + _mean([max(row) for row in best])
+    return 0.5 + mean([max(row) for row in best])
 
 
 def inside_minus_outside(inside: Flags, strata_in: Integers, outside: Flags, strata_out: Integers) -> Difference:
@@ -89,6 +89,7 @@ def _binary_auc(truth: Flags, score: Floats) -> float:
     return float(roc_auc_score(truth, score)) if truth.any() and not truth.all() else np.nan
 
 
-def _mean(values: list[float]) -> float:
+def mean(values: list[float]) -> float:
+    """Mean of those that are numbers; NaN of none."""
     finite = [value for value in values if not np.isnan(value)]
     return float(np.mean(finite)) if finite else np.nan

@@ -50,7 +50,7 @@ def people(n: int, categories: tuple[int, ...], seed: int, correlation: float = 
 
 
 class Model:
-    """A frozen map with a trainable update of low rank, and a linear head: what LoRA training looks like from outside."""
+    """A frozen map with a trainable update of low rank, and a linear head: LoRA training from outside."""
 
     def __init__(self, inputs: int, width: int, classes: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -69,10 +69,22 @@ class Model:
 
 
 def train(
-    folder: Path, data: People, method: str, *, epochs: int, weight: float, within_classes: bool = True, seed: int = 0
+    folder: Path,
+    data: People,
+    method: str,
+    *,
+    epochs: int,
+    weight: float,
+    within_classes: bool = True,
+    seed: int = 0,
+    places: Integers | None = None,
 ) -> float:
-    """Train and write the disclosure log of release `gradient` into `folder`; returns the last epoch's accuracy."""
+    """Train and write the disclosure log of release `gradient` into `folder`; returns the last epoch's accuracy.
+
+    places: positions of the people in the agreed order; 0..n-1 by default.
+    """
     n, width = len(data.x), 48
+    places = np.arange(n) if places is None else places
     model = Model(data.x.shape[1], width, 2, seed)
     optimiser = torch.optim.AdamW(model.parameters, lr=1e-2)
     labels = torch.from_numpy(data.labels)
@@ -94,7 +106,7 @@ def train(
                     fairness, opened, unit = _orth(h, torch.cat(onehots, dim=1)[at], y if within_classes else None)
                 else:
                     fairness, opened, unit, adversary = _adv(h, targets[at], adversary)
-                log.add(step, NAMES[method], opened.numpy(), positions, unit=unit)
+                log.add(step, NAMES[method], opened.numpy(), places[positions], unit=unit)
                 logits = h @ model.head
                 right += int((logits.argmax(dim=1) == y).sum())
                 loss = functional.cross_entropy(logits, y) + weight * fairness

@@ -1,0 +1,320 @@
+"""Whole runs: what `attack_run` makes of a run's folder, for each release, beside what each release promises."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from secure_fair.cli.leakage import leakage
+from secure_fair.data.attributes import AttributeTable, read_attributes
+from secure_fair.errors import RunError
+from secure_fair.leakage.material import People
+from secure_fair.leakage.run import attack_run
+from secure_fair.privacy.accountant import gaussian_cost, split_epsilon
+from secure_fair.privacy.disclosures import DisclosureLog
+from secure_fair.releases.moment import FeatureMap, MomentPlan, attribute_columns, noised, quantise, vectors
+from secure_fair.releases.randomized_response import debias, flip, variance
+from secure_fair.releases.ridge import SoftAttributes, from_moment, from_responses
+from secure_fair.settings import Settings
+from tests.leakage import synthetic
+
+TRAIN, TEST = 160, 240
+COLUMNS = {"Bright": ("no", "yes"), "Coin": ("tails", "heads"), "Tone": ("a", "b", "c")}
+
+
+@dataclass(frozen=True)
+class World:
+    """A prepared data set of plain images: Bright shows, Coin does not, Tone shows."""
+
+    root: Path
+    table: AttributeTable
+
+    def settings(self, columns: tuple[str, ...], epsilon: float = 1.0) -> Settings:
+        return Settings.model_validate(
+            {
+                "data": {"root": self.root / "developer", "image_size": 48},
+                "attributes": {"file": self.root / "auditor" / "attributes.csv", "columns": columns},
+                "model": {"backbone": "demo_vit", "weights": "random"},
+                "training": {"device": "cpu", "epochs": 3},
+                "privacy": {"epsilon": epsilon, "store_values": True},
+            }
+        )
+
+    def people(self, columns: tuple[str, ...], epsilon: float = 1.0) -> People:
+        return People.of(self.settings(columns, epsilon), self.table, columns)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    root = tmp_path_factory.mktemp("prepared")
+    generator = np.random.default_rng(0)
+    n = TRAIN + 10 + TEST
+    bright, coin, tone = generator.integers(0, 2, n), generator.integers(0, 2, n), generator.integers(0, 3, n)
+    label = np.where(generator.random(n) < 0.7, bright, generator.integers(0, 2, n))
+    splits = generator.permutation(["train"] * TRAIN + ["val"] * 10 + ["test"] * TEST)
+    ids = [f"r{record:04d}" for record in range(n)]
+    images = root / "developer" / "images"
+    images.mkdir(parents=True)
+    (root / "auditor").mkdir()
+    for record, name in enumerate(ids):
+        level = 80 + 60 * bright[record] + 25 * generator.normal()
+        pixels = level + 20 * generator.normal(size=(48, 48, 3))
+        pixels[:, :, tone[record]] += 40
+        pixels[10:20] += 60 * label[record]
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(images / f"{name}.jpg")
+    write_csv(
+        root / "developer" / "labels.csv",
+        ["id", "path", "label", "split"],
+        [[name, f"images/{name}.jpg", ("no", "yes")[y], s] for name, y, s in zip(ids, label, splits, strict=True)],
+    )
+    task = {"version": 1, "task": "Stripe", "classes": ["no", "yes"]}
+    (root / "developer" / "data.json").write_text(json.dumps(task))
+    rows = [
+        [name, COLUMNS["Bright"][b], COLUMNS["Coin"][c], COLUMNS["Tone"][t]]
+        for name, b, c, t in zip(ids, bright, coin, tone, strict=True)
+    ]
+    write_csv(root / "auditor" / "attributes.csv", ["id", *COLUMNS], rows)
+    (root / "auditor" / "schema.json").write_text(json.dumps({"version": 1, "attributes": COLUMNS, "person": None}))
+    return World(root, read_attributes(root / "auditor" / "attributes.csv", list(COLUMNS), COLUMNS))
+
+
+def write_csv(file: Path, header: list[str], rows: list[list[Any]]) -> None:
+    with file.open("w", newline="") as stream:
+        csv.writer(stream).writerows([header, *rows])
+
+
+def write_predictions(run: Path, people: People, unfairness: float, seed: int) -> None:
+    """Scores of a model that leans on the first attribute as much as `unfairness`."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, 0.3, len(people.truth)) + unfairness * people.truth[:, 0] + 2 * people.labels.labels
+    scores = 1 / (1 + np.exp(2 - logits))
+    rows = [
+        [name, split, ("no", "yes")[label], ("no", "yes")[int(score > 0.5)], f"{1 - score:.9g}", f"{score:.9g}"]
+        for name, split, label, score in zip(
+            people.labels.ids, people.labels.splits, people.labels.labels, scores, strict=True
+        )
+        if split != "train"
+    ]
+    (run / "developer").mkdir(parents=True, exist_ok=True)
+    write_csv(
+        run / "developer" / "predictions.csv", ["id", "split", "label", "prediction", "score_no", "score_yes"], rows
+    )
+
+
+def write_summary(run: Path, people: People) -> None:
+    (run / "summary.json").write_text(json.dumps({"config": people.settings.model_dump(mode="json")}))
+
+
+def gradient_run(run: Path, people: People, method: str) -> Path:
+    train = people.of_split("train")
+    features = people.features("train")
+    x = (features - features.mean(axis=0)) / features.std(axis=0)
+    data = synthetic.People(
+        torch.from_numpy(x).float(), people.truth[train], people.labels.labels[train], people.categories
+    )
+    write_predictions(run, people, 0.1, seed=1)
+    synthetic.train(run / "developer", data, method, epochs=3, weight=1.0, places=train)
+    write_summary(run, people)
+    return run
+
+
+def features_of(people: People) -> tuple[Any, Any]:
+    """u of training and test people, as the developer makes them."""
+    features = {split: people.features(split).astype(np.float32) for split in ("train", "test")}
+    feature_map = FeatureMap.fit(features["train"])
+    return vectors([feature_map], [features["train"]]), vectors([feature_map], [features["test"]])
+
+
+def write_soft(run: Path, people: People, predictor: SoftAttributes) -> None:
+    tables, ids, splits = [], [], []
+    for split, u in zip(("train", "test"), features_of(people), strict=True):
+        own = people.of_split(split)
+        tables.append(predictor.predict(u, people.labels.labels[own]))
+        ids += [people.labels.ids[position] for position in own]
+        splits += [split] * len(own)
+    np.savez(
+        run / "developer" / "soft_attributes.npz",
+        ids=np.array(ids),
+        split=np.array(splits),
+        soft=np.concatenate(tables),
+        groups=np.array(people.categories),
+    )
+
+
+def onehots(people: People, rows: Any) -> list[Any]:
+    return [np.eye(k, dtype=np.int64)[people.truth[rows, a]] for a, k in enumerate(people.categories)]
+
+
+def moment_run(run: Path, people: People) -> Path:
+    train, labels = people.of_split("train"), people.labels.labels
+    write_predictions(run, people, 0.1, seed=2)
+    u, _ = features_of(people)
+    plan = MomentPlan(people.categories, 2, u.shape[1])
+    cost = gaussian_cost(people.settings.privacy.epsilon, people.settings.privacy.delta)
+    rows, columns = quantise(u, plan), attribute_columns(onehots(people, train))
+    exact = np.concatenate([rows[labels[train] == c].T @ columns[labels[train] == c] for c in (0, 1)], axis=1)
+    moment = noised(exact, plan, cost)
+    with DisclosureLog(run / "developer", "moment", store=True) as log:
+        log.add(0, "moment with noise", moment, train, unit=plan.unit, epsilon=people.settings.privacy.epsilon)
+    write_soft(run, people, from_moment(u, labels[train], moment, plan, plan.noise_scale(cost)))
+    write_summary(run, people)
+    return run
+
+
+def response_run(run: Path, people: People) -> Path:
+    train, labels = people.of_split("train"), people.labels.labels
+    write_predictions(run, people, 0.1, seed=3)
+    epsilon = split_epsilon(people.settings.privacy.epsilon, len(people.categories))
+    answers = np.stack([flip(people.truth[train, a], k, epsilon) for a, k in enumerate(people.categories)])
+    with DisclosureLog(run / "developer", "randomized-response", store=True) as log:
+        log.add(0, "randomized response", answers, train, epsilon=people.settings.privacy.epsilon)
+    tables = [debias(answer, k, epsilon) for answer, k in zip(answers, people.categories, strict=True)]
+    u, _ = features_of(people)
+    variances = [variance(k, epsilon) for k in people.categories]
+    write_soft(run, people, from_responses(u, labels[train], 2, tables, variances))
+    write_summary(run, people)
+    return run
+
+
+def reasons(block: dict[str, Any]) -> dict[str, str]:
+    return {line["attack"]: line["reason"] for line in block["attacks"] if "reason" in line}
+
+
+def scores(block: dict[str, Any], attack: str) -> dict[str, float]:
+    (found,) = (line for line in block["attacks"] if line["attack"] == attack)
+    return found  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("method", ["orth", "adv"])
+@pytest.mark.parametrize("column", ["Bright", "Tone"])
+def test_an_opened_gradient_gives_everybody_away(world: World, tmp_path: Path, method: str, column: str) -> None:
+    block = attack_run(gradient_run(tmp_path, world.people((column,)), method), world.table, (column,))
+    assert block["attribute_recovery"]["accuracy"] >= 0.99
+    assert block["attribute_recovery"]["bound"] is None
+    assert block["predictor"]["auc"] > 0.9
+    assert reasons(block) == {
+        "least squares on the aggregate": "each record's gradient is opened by itself",
+        "matched filter": "each record's gradient is opened by itself, without noise",
+    }
+
+
+def test_a_gradient_gives_away_what_no_image_shows(world: World, tmp_path: Path) -> None:
+    block = attack_run(gradient_run(tmp_path, world.people(("Coin",)), "adv"), world.table, ("Coin",))
+    assert block["attribute_recovery"]["accuracy"] >= 0.99
+    assert block["attribute_recovery"]["auc"] >= 0.99
+    assert block["in_minus_out"]["low"] > 0.3  # outside the data nothing is known
+    assert 0.35 < block["predictor"]["auc"] < 0.65
+
+
+def test_several_attributes_are_told_apart(world: World, tmp_path: Path) -> None:
+    columns = ("Bright", "Tone")
+    block = attack_run(gradient_run(tmp_path, world.people(columns), "adv"), world.table, columns)
+    assert list(block["by_attribute"]) == list(columns)
+    for column in columns:
+        assert block["by_attribute"][column]["attribute_recovery"]["accuracy"] >= 0.99
+        assert block["by_attribute"][column]["predictor"]["auc"] > 0.8  # both show in the images
+    assert block["attribute_recovery"] == block["by_attribute"]["Bright"]["attribute_recovery"]
+
+
+@pytest.mark.parametrize("column", ["Coin", "Tone"])
+def test_a_few_recognised_people_name_all_others(world: World, tmp_path: Path, column: str) -> None:
+    """Also for a coin, whose groups in the two task classes no direction ties together."""
+    block = attack_run(gradient_run(tmp_path, world.people((column,)), "orth"), world.table, (column,))
+    named = scores(block, "sign and rank of per-record gradients, groups named by 5 recognised people each")
+    assert named["accuracy"] >= 0.99
+
+
+def test_the_table_scores_and_never_helps(world: World, tmp_path: Path) -> None:
+    """With coins drawn afresh in place of the truth, what the log tells is as good as chance."""
+    run = gradient_run(tmp_path, world.people(("Coin",)), "adv")
+    drawn = np.random.default_rng(3).integers(0, 2, len(world.table.ids))
+    other = replace(world.table, codes={**world.table.codes, "Coin": drawn})
+    block = attack_run(run, other, ("Coin",))
+    assert abs(block["attribute_recovery"]["accuracy"] - 0.5) < 4.5 * 0.5 / math.sqrt(TRAIN)
+
+
+@pytest.mark.parametrize("column", ["Bright", "Coin", "Tone"])
+def test_a_moment_at_epsilon_1_says_no_more_of_people_inside(world: World, tmp_path: Path, column: str) -> None:
+    block = attack_run(moment_run(tmp_path, world.people((column,))), world.table, (column,))
+    difference, bound = block["in_minus_out"], block["attribute_recovery"]["bound"]
+    assert 0 < bound < 0.2
+    error = (difference["high"] - difference["low"]) / (2 * 1.96)
+    assert difference["difference"] < bound + 4.5 * error
+    assert reasons(block)["sign and rank of per-record gradients"] == "no value of a single record is opened"
+    # 97 numbers for some 80 people of a class: least squares would be exact without the noise
+    if column == "Coin":
+        assert abs(scores(block, "least squares on the aggregate")["accuracy"] - 0.5) < bound + 4.5 * 0.5 / math.sqrt(
+            TRAIN
+        )
+
+
+def test_without_protection_the_same_attacks_read_the_moment(world: World, tmp_path: Path) -> None:
+    """At an epsilon of 5,000 the noise is small: the attacks above fail because of the noise, not by themselves."""
+    people = world.people(("Coin",), epsilon=5000.0)
+    block = attack_run(moment_run(tmp_path, people), world.table, ("Coin",))
+    assert block["attribute_recovery"]["accuracy"] > 0.9
+    assert block["in_minus_out"]["low"] > 0.3
+    assert block["attribute_recovery"]["bound"] == pytest.approx(1.0)
+
+
+def test_randomized_response_gives_what_it_says(world: World, tmp_path: Path) -> None:
+    epsilon = 1.5
+    block = attack_run(response_run(tmp_path, world.people(("Coin",), epsilon)), world.table, ("Coin",))
+    truthful = 1 / (1 + math.exp(-epsilon))  # the best guess at a coin is the answer itself
+    assert block["attribute_recovery"]["accuracy"] == pytest.approx(truthful, abs=4.5 * 0.5 / math.sqrt(TRAIN))
+    assert block["attribute_recovery"]["bound"] == pytest.approx(math.tanh(epsilon / 2))
+    assert set(reasons(block)) == {"sign and rank of per-record gradients", "least squares on the aggregate"}
+
+
+def test_the_floor_and_the_prior_need_a_run_without_attributes(world: World, tmp_path: Path) -> None:
+    people = world.people(("Bright",))
+    run = moment_run(tmp_path / "fair", people)
+    write_predictions(tmp_path / "erm", people, 1.5, seed=2)  # the same model, had it not been made fair
+    block = attack_run(run, world.table, ("Bright",), tmp_path / "erm")
+    assert block["floor_auc"] > 0.95
+    assert block["within_classes"]["floor_auc"] > 0.95
+    assert block["predictor"]["prior_auc"] >= scores(block, "prior: score without attributes")["auc"] > 0.7
+    without = attack_run(run, world.table, ("Bright",))
+    assert without["floor_auc"] is None
+    assert "prior: score without attributes" not in [line["attack"] for line in without["attacks"]]
+
+
+def test_what_is_missing_is_named(world: World, tmp_path: Path) -> None:
+    people = world.people(("Coin",))
+    with pytest.raises(RunError, match="only a secure run has one"):
+        attack_run(tmp_path, world.table, ("Coin",))
+    run = moment_run(tmp_path / "run", people)
+    (run / "summary.json").rename(run / "elsewhere.json")
+    with pytest.raises(RunError, match=r"summary\.json: missing"):
+        attack_run(run, world.table, ("Coin",))
+    (run / "developer" / "soft_attributes.npz").unlink()
+    with pytest.raises(RunError, match=r"soft_attributes\.npz: missing"):
+        attack_run(run, world.table, ("Coin",), settings=people.settings)
+    other = tmp_path / "other"
+    moment_run(other, people)
+    file = other / "developer" / "predictions.csv"
+    file.write_text("\n".join(file.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(RunError, match="not about the test records of this run"):
+        attack_run(other, world.table, ("Coin",))
+
+
+def test_the_command_prints_tables_and_json(world: World, tmp_path: Path) -> None:
+    run = moment_run(tmp_path / "run", world.people(("Bright",)))
+    write_predictions(tmp_path / "erm", world.people(("Bright",)), 1.5, seed=2)
+    arguments = [str(run), "--reference", str(tmp_path / "erm")]
+    told = CliRunner().invoke(leakage, arguments, catch_exceptions=False).output
+    assert "matched filter" in told
+    assert "accuracy in the data minus outside" in told
+    assert "by the guarantee" in told
+    printed = json.loads(CliRunner().invoke(leakage, [*arguments, "--json"], catch_exceptions=False).output)
+    assert printed == json.loads(json.dumps(attack_run(run, world.table, ("Bright",), tmp_path / "erm")))

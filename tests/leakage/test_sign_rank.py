@@ -1,0 +1,84 @@
+"""The attack on opened gradients reads every attribute, and says so where there is no gradient to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from secure_fair.errors import RunError
+from secure_fair.fairness import objectives
+from secure_fair.leakage import sign_rank
+from secure_fair.leakage.scoring import names_of_groups
+from secure_fair.privacy.disclosures import DisclosureLog
+from tests.leakage.synthetic import RATE, Integers, people, train
+
+ALMOST_ALL = 0.99
+WIDTH = 48
+
+
+def named_accuracy(found: Integers, attributes: Integers, categories: tuple[int, ...]) -> float:
+    """Share of records whose whole combination of attributes is right, under the best single permutation of names."""
+    truth = np.ravel_multi_index(tuple(attributes.T), categories)
+    names = names_of_groups(found, truth, int(np.prod(categories)))
+    return float(((found >= 0) & (names[found] == truth)).mean())
+
+
+@pytest.mark.parametrize("within_classes", [True, False])
+@pytest.mark.parametrize("categories", [(2,), (3,), (5,), (2, 2), (2, 3)])
+def test_orthogonality_gives_every_attribute(tmp_path: Path, categories: tuple[int, ...], within_classes: bool) -> None:
+    data = people(3000, categories, seed=3)
+    accuracy = train(tmp_path, data, "orth", epochs=4, weight=200, within_classes=within_classes)
+    assert accuracy > 0.8  # a training that learns something
+    labels = data.labels if within_classes else None
+    found = sign_rank.recover_orthogonality(sign_rank.opened_steps(tmp_path), labels, 3000, categories)
+    assert named_accuracy(found, data.attributes, categories) >= ALMOST_ALL
+
+
+def test_orthogonality_with_a_strong_bias(tmp_path: Path) -> None:
+    """The rare group of a class has two records in a batch, as in the demo's data."""
+    data = people(3000, (2,), seed=4, correlation=0.93)
+    train(tmp_path, data, "orth", epochs=3, weight=200)
+    found = sign_rank.recover_orthogonality(sign_rank.opened_steps(tmp_path), data.labels, 3000, (2,))
+    assert named_accuracy(found, data.attributes, (2,)) >= ALMOST_ALL
+
+
+@pytest.mark.parametrize("weight", [1.0, 10.0])
+@pytest.mark.parametrize("categories", [(2,), (3,), (5,), (2, 5)])
+def test_the_adversary_gives_every_attribute_with_its_name(
+    tmp_path: Path, categories: tuple[int, ...], weight: float
+) -> None:
+    data = people(3000, categories, seed=5)
+    train(tmp_path, data, "adv", epochs=2, weight=weight, seed=9)
+    columns = sum(1 if k == 2 else k for k in categories)
+    start = objectives.adversary_start(WIDTH, columns, seed=9).numpy()[:-1]
+    codes = sign_rank.recover_adversary(sign_rank.opened_steps(tmp_path), start, categories, 3000, RATE)
+    assert (codes == data.attributes).mean() >= ALMOST_ALL
+
+
+def test_a_gradient_drowned_in_noise_gives_nothing(tmp_path: Path) -> None:
+    """The attack works through what was opened, and not through the positions or the labels."""
+    data = people(512, (2,), seed=6, correlation=0.5)
+    generator = np.random.default_rng(0)
+    with DisclosureLog(tmp_path, "gradient", store=True) as log:
+        for step in range(8):
+            records = generator.permutation(512)[:64]
+            log.add(step, "orthogonality gradient, sum scale", generator.integers(-999, 999, (64, WIDTH)), records)
+    found = sign_rank.recover_orthogonality(sign_rank.opened_steps(tmp_path), data.labels, 512, (2,))
+    assert named_accuracy(found, data.attributes, (2,)) < 0.6
+
+
+@pytest.mark.parametrize("release", ["moment", "randomized-response"])
+def test_private_releases_are_refused_with_the_reason(tmp_path: Path, release: str) -> None:
+    with DisclosureLog(tmp_path, release, store=True) as log:
+        log.add(0, "moment with noise", np.zeros((49, 2), dtype=np.int64), np.arange(1000))
+    with pytest.raises(RunError, match=f"`{release}` opens no value of a single record"):
+        next(sign_rank.opened_steps(tmp_path))
+
+
+def test_values_that_were_not_stored_are_asked_for(tmp_path: Path) -> None:
+    with DisclosureLog(tmp_path, "gradient", store=False) as log:
+        log.add(0, "orthogonality gradient, sum scale", np.zeros((4, WIDTH), dtype=np.int64), np.arange(4))
+    with pytest.raises(RunError, match="store_values=true"):
+        next(sign_rank.opened_steps(tmp_path))
