@@ -18,8 +18,8 @@ from secure_fair.cli.demo import CORRELATION
 
 VERSION = 1
 WEIGHTS = (
-    "the default of the method and release, the same for every epsilon, rank and seed; nothing is chosen by a group "
-    "metric here (choosing by one is itself an audit release)"
+    "the demo's setting for ORTH, else the default of the method: the same for every release, epsilon, rank and seed; "
+    "nothing is chosen by a group metric here (choosing by one is itself an audit release)"
 )
 COLUMNS = ("arm", "epsilon", "rank", "accuracy", "eq. odds diff.", "predictor AUC", "floor AUC")
 
@@ -57,7 +57,7 @@ def note(grid: Grid) -> str:
         f"Task {TASK}, attribute {ATTRIBUTE}; procedural faces: in the training data task and attribute agree for "
         f"{CORRELATION:.0%} of the people, in the held-out data they are independent. "
         f"Means over {grid.seeds} seeds,\nwith 95 % t intervals as bars and bands. "
-        "The weight of the fairness term is the default of each release, the same at every epsilon and rank."
+        "The weight of ORTH is the demo's, the same for every release, epsilon and rank."
     )
 
 

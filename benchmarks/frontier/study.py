@@ -1,7 +1,8 @@
 """Trains every arm of the grid for every seed, once: what is finished is not done again.
 
     WORK/trainings.jsonl         a line for each finished training
-    WORK/DIGEST/seed-0/...       the seed's own data, ERM's predictions and the run under way
+    WORK/faces-.../              the faces of a seed and the two parties' folders
+    WORK/DIGEST/seed-0/          ERM's predictions and the run under way
 DIGEST stands for all that a training depends on apart from arm and seed, so that trainings that differ never mix.
 """
 
@@ -49,7 +50,7 @@ class Study:
                 progress("trainings", sum((a.name, n) in log.rows for a, n in wanted), len(wanted))
                 kept = arm != UNAWARE or (folder / f"{arm.name}.csv").exists()
                 if (arm.name, number) not in log.rows or not kept:
-                    seed = seed or Seed(self._of_seed(number, folder), folder, self.grid.images, progress)
+                    seed = seed or self._seed(number, folder, progress)
                     log.add(arm.name, number, seed.train(arm))
         progress("trainings", len(wanted), len(wanted))
         return [{**asdict(arm), "seed": number, **log.rows[arm.name, number]} for arm, number in wanted]
@@ -84,13 +85,14 @@ class Study:
         (self.work / "settings.toml").write_text(SETTINGS)
         return settings.load(self.work / "settings.toml", (*self.overrides, *own))
 
-    def _of_seed(self, number: int, folder: Path) -> settings.Settings:
-        prepared = folder.relative_to(self.work) / "prepared"
-        return self._settings(
+    def _seed(self, number: int, folder: Path, progress: Progress) -> Seed:
+        data = Path(f"faces-{self.grid.images}-{CORRELATION}-{OVERLAP}-seed-{number}")
+        own = self._settings(
             f"training.seed={number}",
-            f"data.root={prepared / 'developer'}",
-            f"attributes.file={prepared / 'auditor' / 'attributes.csv'}",
+            f"data.root={data / 'prepared' / 'developer'}",
+            f"attributes.file={data / 'prepared' / 'auditor' / 'attributes.csv'}",
         )
+        return Seed(own, self.work / data, folder, self.grid.images, progress)
 
 
 class _Log:

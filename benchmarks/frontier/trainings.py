@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks.frontier import measures, releases
-from benchmarks.frontier.grid import UNAWARE, Arm
+from benchmarks.frontier.grid import METHOD, UNAWARE, Arm
 from parties.soft_attributes import Features, predict, reused_term
 from secure_fair.cli.demo import CORRELATION, OVERLAP
 from secure_fair.data import celeba
@@ -31,11 +31,11 @@ Progress = Callable[[str, int, int], None]
 
 
 class Seed:
-    """Both parties' data of one seed, read once for all arms. `settings` names the prepared folder within `folder`."""
+    """Both parties' data of one seed, read once for all arms. `settings` names the prepared folder within `data`."""
 
-    def __init__(self, settings: Settings, folder: Path, images: int, progress: Progress) -> None:
+    def __init__(self, settings: Settings, data: Path, folder: Path, images: int, progress: Progress) -> None:
         self._settings, self._folder, self._progress = settings, folder, progress
-        self._draw(images)
+        self._draw(data, images)
         _, self._splits = developer_side(settings)
         assert settings.attributes.file is not None  # noqa: S101 (the demo's settings name it)
         self._table = read_table(settings.attributes.file, (ATTRIBUTE,))
@@ -43,7 +43,7 @@ class Seed:
 
     def train(self, arm: Arm) -> dict[str, Any]:
         """Release, train and measure one arm: a row without its interval. ERM's predictions are kept for the others."""
-        settings = self._settings
+        settings = self._settings if arm.method == METHOD else without_weight(self._settings)
         model = build_classifier(settings, len(self._splits.train.classes))
         method = methods.get(arm.method)
         leaked: dict[str, float] = {}
@@ -97,19 +97,24 @@ class Seed:
         model = build_classifier(settings, len(self._splits.train.classes))
         return Features(settings, model, self._splits, self._progress).vectors(with_current=False)
 
-    def _draw(self, images: int) -> None:
+    def _draw(self, data: Path, images: int) -> None:
         """Faces in CelebA's layout and the parties' folders; what is there already is kept."""
         number = self._settings.training.seed
-        if not (self._folder / "faces").exists():
+        if not (data / "faces").exists():
             faces = FaceSettings(
                 count=images, seed=number, correlation=CORRELATION, overlap=OVERLAP, balanced_test=True
             )
-            draw(self._folder / "faces", faces, functools.partial(self._progress, f"drawing faces, seed {number}"))
-        if not (self._folder / "prepared").exists():
-            source = celeba.read(self._folder / "faces")
+            draw(data / "faces", faces, functools.partial(self._progress, f"drawing faces, seed {number}"))
+        if not (data / "prepared").exists():
+            source = celeba.read(data / "faces")
             prepare(
                 source,
-                self._folder / "prepared",
+                data / "prepared",
                 PrepareSettings(TASK, (ATTRIBUTE,), seed=number),
                 functools.partial(self._progress, f"splitting, seed {number}"),
             )
+
+
+def without_weight(settings: Settings) -> Settings:
+    """`fairness.weight` is about METHOD; the other references have the default of their own."""
+    return settings.model_copy(update={"fairness": settings.fairness.model_copy(update={"weight": None})})
