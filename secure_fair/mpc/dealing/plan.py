@@ -25,8 +25,9 @@ MAX_COEFFICIENT = 2**16
 
 # A product takes the developer's mask `left` and the auditor's mask `right`, both matrices.
 OPERATIONS: Mapping[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "matmul": lambda left, right: left @ right,
-    # = left.T @ right, up to seven times faster: torch's integer product reads rows
+    # torch has no fast integer product: numpy's is up to eight times faster for few columns,
+    "matmul": lambda left, right: torch.from_numpy(left.numpy() @ right.numpy()),
+    # and left.T @ right up to seven times when it goes along the rows
     "transposed_left": lambda left, right: (right.T @ left).T,
     "transposed_right": lambda left, right: left @ right.T,
     "swapped_transposed": lambda left, right: right @ left.T,

@@ -121,7 +121,7 @@ class DeveloperStep:
         party, shape, step, u, w = self._party, self._shape, self._step, self._u, self._w
         (w_masked,) = party.receive(Kind.MASKED, w.shape)
         (their_phase,) = party.receive(Kind.MASKED, (shape.n, shape.j), dtype=torch.int32)
-        z = u @ w + developer_share(step, "logits", w_masked)  # [n, J]
+        z = OPERATIONS["matmul"](u, w) + developer_share(step, "logits", w_masked)  # [n, J]
         sine = step.sine("sigmoid")
         phase = masked_phase(z, FRACTION_BITS + WEIGHT_BITS, sine)
         r = scaled_sigmoid(phase, their_phase, sine, shape.rate / shape.n, shape.residual_bits)  # [n, J]
