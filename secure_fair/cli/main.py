@@ -33,6 +33,7 @@ COMMANDS = {
         "Train in plaintext and under each release; set results side by side.",
     ),
     "party": ("secure_fair.cli.party:party", "Run one party of a real deployment: developer, auditor or dealer."),
+    "leakage": ("secure_fair.cli.leakage:leakage", "Run the attacks on what a run disclosed, and score them."),
     "ledger": ("secure_fair.cli.ledger:ledger", "Show what an auditor has released so far, and the privacy spent."),
     "certs": ("secure_fair.cli.certs:certs", "Make a private authority and party certificates for a trial."),
     "bench": ("secure_fair.cli.bench:bench", "Benchmarks; every result names its command, versions and hardware."),
