@@ -99,7 +99,7 @@ def fit(
     optimiser = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     total = EPOCHS * math.ceil(len(rows) / BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(1.0, (step + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * step / total))
+        optimiser, lambda step: min(1.0, step / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * step / total))
     )
     for epoch in range(EPOCHS):
         losses = []
@@ -109,7 +109,7 @@ def fit(
                 images = images.flip(-1)
             read = reader(backbone(images))  # [n, F + 2]
             loss = functional.binary_cross_entropy_with_logits(read[:, : flags.shape[1]], flags[chosen])
-            loss = LOSS_SCALE * (loss + functional.mse_loss(read[:, flags.shape[1] :], numbers[chosen]))
+            loss = LOSS_SCALE * loss + LOSS_SCALE * functional.mse_loss(read[:, flags.shape[1] :], numbers[chosen])
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
