@@ -1,20 +1,20 @@
 """Exceptions of secure-fair. Every message says what is wrong, where, and how to mend it.
 
-    SecureFairError
-    +-- SettingsError          a settings or policy file is wrong (file, key, nearest known key)
-    +-- DataError              an image, a label or an attribute table is wrong (file, row, value)
-    +-- TransportError         a channel cannot be made, or failed
-    |   +-- PeerLostError      the other side closed or died
-    |   +-- PeerStalledError   nothing arrived within the deadline
-    |   +-- FrameError         a frame of the wrong kind, size, order or version
-    |   +-- PeerRefusedError   the other side refused and said why
-    +-- ProtocolError          the parties' plans, shapes or settings do not agree
-    |   +-- MaskReuseError     a mask was about to hide a second value
-    +-- RefusedError           the auditor's policy or ledger forbids the request
-    |   +-- BudgetError        somebody's privacy budget would be exceeded
-    +-- LedgerError            the ledger file is damaged, restored, or of another version
-    +-- RunError               a run's folder is unusable (exists, incomplete, other version)
-    +-- InterruptedRunError    the user, or a signal, stopped the run
+SecureFairError
++-- SettingsError          a settings or policy file is wrong (file, key, nearest known key)
++-- DataError              an image, a label or an attribute table is wrong (file, row, value)
++-- TransportError         a channel cannot be made, or failed
+|   +-- PeerLostError      the other side closed or died
+|   +-- PeerStalledError   nothing arrived within the deadline
+|   +-- FrameError         a frame of the wrong kind, size, order or version
+|   +-- PeerRefusedError   the other side refused and said why
++-- ProtocolError          the parties' plans, shapes or settings do not agree
+|   +-- MaskReuseError     a mask was about to hide a second value
++-- RefusedError           the auditor's policy or ledger forbids the request
+|   +-- BudgetError        somebody's privacy budget would be exceeded
++-- LedgerError            the ledger file is damaged, restored, or of another version
++-- RunError               a run's folder is unusable (exists, incomplete, other version)
++-- InterruptedRunError    the user, or a signal, stopped the run
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from secure_fair.errors import SettingsError
 
-VERSION = 1
+VERSION: Literal[1] = 1
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 
