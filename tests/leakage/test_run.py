@@ -155,18 +155,19 @@ def onehots(people: People, rows: Any) -> list[Any]:
     return [np.eye(k, dtype=np.int64)[people.truth[rows, a]] for a, k in enumerate(people.categories)]
 
 
-def moment_run(run: Path, people: People) -> Path:
+def moment_run(run: Path, people: People, persons: tuple[str, ...] | None = None) -> Path:
     train, labels = people.of_split("train"), people.labels.labels
     write_predictions(run, people, 0.1, seed=2)
     u, _ = features_of(people)
-    plan = MomentPlan(people.categories, 2, u.shape[1])
+    plan = MomentPlan(people.categories, 2, u.shape[1], weighted=persons is not None)
     cost = gaussian_cost(people.settings.privacy.epsilon, people.settings.privacy.delta)
-    rows, columns = quantise(u, plan), attribute_columns(onehots(people, train))
+    rows, columns = quantise(u, plan), attribute_columns(onehots(people, train), persons)
     exact = np.concatenate([rows[labels[train] == c].T @ columns[labels[train] == c] for c in (0, 1)], axis=1)
     moment = noised(exact, plan, cost)
     with DisclosureLog(run / "developer", "moment", store=True) as log:
         log.add(0, "moment with noise", moment, train, unit=plan.unit, epsilon=people.settings.privacy.epsilon)
-    write_soft(run, people, from_moment(u, labels[train], moment, plan, plan.noise_scale(cost)))
+    count = None if persons is None else len(set(persons))
+    write_soft(run, people, from_moment(u, labels[train], moment, plan, plan.noise_scale(cost), count))
     write_summary(run, people)
     return run
 
@@ -265,6 +266,18 @@ def test_without_protection_the_same_attacks_read_the_moment(world: World, tmp_p
     assert block["attribute_recovery"]["accuracy"] > 0.9
     assert block["in_minus_out"]["low"] > 0.3
     assert block["attribute_recovery"]["bound"] == pytest.approx(1.0)
+
+
+def test_people_with_two_records_each_are_weighted(world: World, tmp_path: Path) -> None:
+    """The moment holds every record with half its weight; the attack and its noise are scaled to that."""
+    people = world.people(("Coin",), epsilon=5000.0)
+    train = people.of_split("train")
+    persons = [*people.persons]
+    for number, position in enumerate(train):
+        persons[position] = f"person {number // 2}"
+    table = replace(world.table, persons=tuple(persons))
+    run = moment_run(tmp_path, people, tuple(persons[position] for position in train))
+    assert attack_run(run, table, ("Coin",))["attribute_recovery"]["accuracy"] > 0.9
 
 
 def test_randomized_response_gives_what_it_says(world: World, tmp_path: Path) -> None:
