@@ -61,7 +61,7 @@ COMMENTS = {
     "privacy.delta": "of (epsilon, delta)-differential privacy",
     "privacy.refresh": '"once", or "epoch" (one release an epoch, which share epsilon)',
     "privacy.rank": "project features to this many dimensions first; 0: do not",
-    "privacy.clip": "scale of the vectors in fixed point; noise scales with it: rounding and range only",
+    "privacy.clip": "fixed-point scale of the feature vectors; the noise scales with it: rounding and range only",
     "privacy.store_values": "keep the values that were opened in disclosures.jsonl, so that attacks can be run on them",
 }
 # Active in a new file although there is no default: a run needs them.
