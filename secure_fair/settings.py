@@ -19,6 +19,7 @@ from pydantic import Field
 from secure_fair.errors import SettingsError
 
 VERSION: Literal[1] = 1
+CROSS = "*"  # "Male*Young" in attributes.columns is the intersection of two attributes
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 

@@ -9,7 +9,6 @@ import click
 from secure_fair import settings
 from secure_fair.cli import console
 from secure_fair.errors import InterruptedRunError, SettingsError
-from secure_fair.fairness.methods import METHODS
 
 PATH = click.Path(path_type=Path)
 _config = click.option("-c", "--config", "file", type=PATH, required=True, help="This party's settings file.")
@@ -31,7 +30,7 @@ def party() -> None:
     epilog="Example: secure-fair party developer -c developer.toml --method orth --release moment --out run/developer"
 )
 @_config
-@click.option("--method", type=click.Choice(list(METHODS)), required=True, help="What to train with.")
+@click.option("--method", required=True, help="What to train with: erm, orth or adv.")
 @click.option("--release", required=True, help="What the auditor shall disclose; there is no default.")
 @click.option("--out", type=PATH, required=True, help="Folder for adapter, metrics, disclosures and cost.")
 @click.option("--resume", is_flag=True, help="Continue from the newest checkpoint in --out.")

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from secure_fair.data.tables import Problem, Report, are_names, read_json, read_rows, refuse, shown, unique_ids
 from secure_fair.errors import DataError
+from secure_fair.settings import CROSS
 
 VERSION = 1
-CROSS = "*"  # joins the names of an intersection
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
-from secure_fair.data.attributes import CROSS
 from secure_fair.errors import RefusedError, SettingsError
 from secure_fair.privacy.accountant import Budget
-from secure_fair.settings import parse
+from secure_fair.settings import CROSS, parse
 
 ReleaseName = Literal["gradient", "moment", "randomized-response", "adapter", "adapter-gradient", "audit"]
 Fingerprint = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
