@@ -44,15 +44,10 @@ class Seen:
 
 @pytest.fixture
 def seeds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The dealer's seeds count up from this list's only number."""
-    number = [0]
-
-    def counted() -> bytes:
-        number[0] += 1
-        return number[0].to_bytes(32, "big")
-
-    monkeypatch.setattr(server, "fresh_seed", counted)
-    return number
+    """The seeds that the dealer gives out next: developer's, auditor's."""
+    upcoming = [1, 2]
+    monkeypatch.setattr(server, "fresh_seed", lambda: upcoming.pop(0).to_bytes(32, "big"))
+    return upcoming
 
 
 def table(flipped: bool) -> torch.Tensor:
@@ -130,11 +125,32 @@ def test_these_tests_notice_a_mask_that_is_too_short() -> None:
     assert alike(plain, flipped) < FALSE_ALARM
 
 
+@pytest.mark.parametrize(("shape", "frames"), [(PARITY, 2), (ORTH, 3), (ADV, 4)], ids=["parity", "odds", "adv"])
+def test_messages_stay_uniform_to_one_who_knows_the_developers_side(
+    network: Network, seeds: list[int], shape: OrthogonalityShape | AdversaryShape, frames: int
+) -> None:
+    """Same inputs and same randomness of the developer's, other seed of the auditor's: what differs is uniform.
+
+    This fails when a share that the auditor sends was hidden by nothing but what the developer knows.
+    """
+    seen = []
+    for auditor in (2, 3):
+        seeds[:] = [1, auditor]
+        seen.append(watch(network, shape, table(flipped=False)))
+    for position in range(frames):
+        if (shape, position) == (ADV, 1):
+            continue  # phases have 23 of 32 bits; see above
+        first, second = (
+            torch.frombuffer(bytearray(each.frames("developer", position, frames)), dtype=torch.int64) for each in seen
+        )
+        assert uniform((second - first).numpy().tobytes()) > FALSE_ALARM, position
+
+
 def test_masked_table_says_nothing_of_the_attributes(network: Network, seeds: list[int]) -> None:
     """All attributes flipped, once under the same masks and once under fresh ones."""
     runs = []
     for number, flipped in ((0, False), (0, True), (100, True)):
-        seeds[0] = number
+        seeds[:] = [number, number + 1]
         runs.append(watch(network, PARITY, table(flipped)).frames("developer", 0, 2))
     plain, same_masks, fresh_masks = runs
     assert alike(plain, fresh_masks) > FALSE_ALARM
