@@ -31,6 +31,19 @@ class Arm:
         return f"{self.method}-{self.release}-epsilon{self.epsilon:g}-rank{self.rank}"
 
 
+@dataclass(frozen=True)
+class Training:
+    """One training: an arm, the weight of its fairness term, and the seed of data, model, order and projection."""
+
+    arm: Arm
+    weight: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm.name}-weight{self.weight:g}-seed{self.seed}"
+
+
 UNAWARE = Arm("erm", "none", 0.0)
 REFERENCES = (UNAWARE, Arm(METHOD, "none", math.inf), Arm("adv", "none", math.inf))
 

@@ -3,7 +3,7 @@
     WORK/trainings.jsonl         a line for each finished training
     WORK/faces-.../              the faces of a seed and the two parties' folders
     WORK/DIGEST/seed-0/          ERM's predictions and the run under way
-DIGEST stands for all that a training depends on apart from arm and seed, so that trainings that differ never mix.
+DIGEST stands for all that a training depends on apart from arm, weight and seed: trainings that differ never mix.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from benchmarks.frontier.grid import UNAWARE, Grid
-from benchmarks.frontier.trainings import ATTRIBUTE, TASK, Progress, Seed
+from benchmarks.frontier.grid import UNAWARE, Grid, Training
+from benchmarks.frontier.trainings import ATTRIBUTE, TASK, Progress, Seed, weight
 from secure_fair import settings
 from secure_fair.cli.demo import CORRELATION, OVERLAP, SETTINGS
 from secure_fair.errors import SettingsError
-from secure_fair.fairness.methods import METHODS
 from secure_fair.fairness.metrics import finite
 
 Row = dict[str, Any]
@@ -40,20 +39,24 @@ class Study:
         """Do what is missing; return the rows of the whole grid, one for each training. Raises SettingsError."""
         if self._settings().privacy.refresh != "once":
             raise SettingsError('privacy.refresh: only "once" here, where an arm has one release')
-        arms = self.grid.arms()
         log = _Log(self.work / "trainings.jsonl", self.digest)
-        wanted = [(arm, number) for number in range(self.grid.seeds) for arm in arms]
-        for number in range(self.grid.seeds):
-            folder = self.work / self.digest / f"seed-{number}"
-            seed: Seed | None = None
-            for arm in arms:
-                progress("trainings", sum((a.name, n) in log.rows for a, n in wanted), len(wanted))
-                kept = arm != UNAWARE or (folder / f"{arm.name}.csv").exists()
-                if (arm.name, number) not in log.rows or not kept:
-                    seed = seed or self._seed(number, folder, progress)
-                    log.add(arm.name, number, seed.train(arm))
+        chosen = self._settings()
+        arms = self.grid.arms()
+        wanted = [Training(arm, weight(chosen, arm), number) for number in range(self.grid.seeds) for arm in arms]
+        seed: Seed | None = None
+        for training in wanted:
+            progress("trainings", sum(other.name in log.rows for other in wanted), len(wanted))
+            folder = self.work / self.digest / f"seed-{training.seed}"
+            kept = training.arm != UNAWARE or (folder / f"{UNAWARE.name}.csv").exists()
+            if training.name not in log.rows or not kept:
+                if seed is None or seed.number != training.seed:
+                    seed = self._seed(training.seed, folder, progress)
+                log.add(training.name, seed.train(training))
         progress("trainings", len(wanted), len(wanted))
-        return [{**asdict(arm), "seed": number, **log.rows[arm.name, number]} for arm, number in wanted]
+        return [
+            {**asdict(training.arm), "weight": training.weight, "seed": training.seed, **log.rows[training.name]}
+            for training in wanted
+        ]
 
     def describe(self) -> dict[str, Any]:
         """What a reader needs beside the numbers."""
@@ -73,11 +76,9 @@ class Study:
     def digest(self) -> str:
         """Twelve hexadecimal digits."""
         weights = files("secure_fair") / "assets" / "demo_vit.safetensors"
-        facts = {
-            **self.describe(),
-            "weights": hashlib.sha256(weights.read_bytes() if weights.is_file() else b"").hexdigest(),
-            "defaults": {name: dict(method.default_weight) for name, method in METHODS.items()},
-        }
+        facts = self.describe()
+        facts["settings"]["fairness"].pop("weight")
+        facts["weights"] = hashlib.sha256(weights.read_bytes() if weights.is_file() else b"").hexdigest()
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
     def _settings(self, *own: str) -> settings.Settings:
@@ -100,7 +101,7 @@ class _Log:
 
     def __init__(self, file: Path, digest: str) -> None:
         self._file, self._digest = file, digest
-        self.rows: dict[tuple[str, int], Row] = {}
+        self.rows: dict[str, Row] = {}
         text = file.read_text() if file.exists() else ""
         whole = text[: text.rfind("\n") + 1]
         if whole != text:  # stopped while writing
@@ -108,11 +109,11 @@ class _Log:
         for line in whole.splitlines():
             entry = json.loads(line)
             if entry["digest"] == digest:
-                self.rows[entry["arm"], entry["seed"]] = entry["row"]
+                self.rows[entry["training"]] = entry["row"]
 
-    def add(self, arm: str, seed: int, row: Row) -> None:
-        self.rows[arm, seed] = finite(row)
-        line = json.dumps({"digest": self._digest, "arm": arm, "seed": seed, "row": self.rows[arm, seed]})
+    def add(self, training: str, row: Row) -> None:
+        self.rows[training] = finite(row)
+        line = json.dumps({"digest": self._digest, "training": training, "row": self.rows[training]})
         with self._file.open("a") as stream:
             stream.write(line + "\n")
             stream.flush()

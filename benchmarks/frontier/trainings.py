@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks.frontier import measures, releases
-from benchmarks.frontier.grid import METHOD, UNAWARE, Arm
+from benchmarks.frontier.grid import METHOD, UNAWARE, Arm, Training
 from parties.soft_attributes import Features, predict, reused_term
 from secure_fair.cli.demo import CORRELATION, OVERLAP
 from secure_fair.data import celeba
@@ -34,6 +34,7 @@ class Seed:
     """Both parties' data of one seed, read once for all arms. `settings` names the prepared folder within `data`."""
 
     def __init__(self, settings: Settings, data: Path, folder: Path, images: int, progress: Progress) -> None:
+        self.number = settings.training.seed
         self._settings, self._folder, self._progress = settings, folder, progress
         self._draw(data, images)
         _, self._splits = developer_side(settings)
@@ -41,30 +42,27 @@ class Seed:
         self._table = read_table(settings.attributes.file, (ATTRIBUTE,))
         self._features = functools.cache(self._vectors)
 
-    def train(self, arm: Arm) -> dict[str, Any]:
-        """Release, train and measure one arm: a row without its interval. ERM's predictions are kept for the others."""
-        settings = self._settings if arm.method == METHOD else without_weight(self._settings)
+    def train(self, training: Training) -> dict[str, Any]:
+        """Release, train and measure once: what is measured. ERM's predictions are kept for the others."""
+        settings, arm = self._settings, training.arm
         model = build_classifier(settings, len(self._splits.train.classes))
         method = methods.get(arm.method)
         leaked: dict[str, float] = {}
         if arm.release == "none":
             onehot = torch.from_numpy(self._table.one_hot(ATTRIBUTE, self._splits.train.ids))
             term: FairnessTerm = methods.factory(method.plain)(settings, [onehot], model.width)
-            weight = method.weight(settings)
         else:
             term, leaked = self._soft(arm, method, model.width)
-            weight = method.weight(settings, arm.release)
-        run = self._folder / "runs" / arm.name
+        run = self._folder / training.name
         shutil.rmtree(run, ignore_errors=True)  # of an interrupted training, whose noise is gone
-        steps = functools.partial(self._progress, f"{arm.name}, seed {settings.training.seed}")
-        result = train(model, term, weight, self._splits, settings, run, steps)
+        steps = functools.partial(self._progress, training.name)
+        result = train(model, term, training.weight, self._splits, settings, run, steps)
         fair = measures.held_out(run / "predictions.csv")
         if arm == UNAWARE:
             (run / "predictions.csv").replace(self.unaware)
         unaware = measures.held_out(self.unaware)
         shutil.rmtree(run)
         return {
-            "weight": weight,
             "metrics": measures.quality(fair, self._table, ATTRIBUTE),
             "leakage": measures.leakage(fair, unaware, self._table, ATTRIBUTE) | leaked,
             "steps": result.steps,
@@ -99,22 +97,23 @@ class Seed:
 
     def _draw(self, data: Path, images: int) -> None:
         """Faces in CelebA's layout and the parties' folders; what is there already is kept."""
-        number = self._settings.training.seed
         if not (data / "faces").exists():
             faces = FaceSettings(
-                count=images, seed=number, correlation=CORRELATION, overlap=OVERLAP, balanced_test=True
+                count=images, seed=self.number, correlation=CORRELATION, overlap=OVERLAP, balanced_test=True
             )
-            draw(data / "faces", faces, functools.partial(self._progress, f"drawing faces, seed {number}"))
+            draw(data / "faces", faces, functools.partial(self._progress, f"drawing faces, seed {self.number}"))
         if not (data / "prepared").exists():
             source = celeba.read(data / "faces")
             prepare(
                 source,
                 data / "prepared",
-                PrepareSettings(TASK, (ATTRIBUTE,), seed=number),
-                functools.partial(self._progress, f"splitting, seed {number}"),
+                PrepareSettings(TASK, (ATTRIBUTE,), seed=self.number),
+                functools.partial(self._progress, f"splitting, seed {self.number}"),
             )
 
 
-def without_weight(settings: Settings) -> Settings:
-    """`fairness.weight` is about METHOD; the other references have the default of their own."""
-    return settings.model_copy(update={"fairness": settings.fairness.model_copy(update={"weight": None})})
+def weight(settings: Settings, arm: Arm) -> float:
+    """Of the fairness term: `fairness.weight` is about METHOD, the other references have the default of their own."""
+    fairness = settings.fairness if arm.method == METHOD else settings.fairness.model_copy(update={"weight": None})
+    release = None if arm.release == "none" else arm.release
+    return methods.get(arm.method).weight(settings.model_copy(update={"fairness": fairness}), release)

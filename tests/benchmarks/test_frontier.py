@@ -61,7 +61,7 @@ def test_what_is_finished_is_not_done_again(finished: Path) -> None:
     assert again.exit_code == 0, again.output
     assert lines(finished)[:-1] == before[:-1]
     redone, kept = json.loads(lines(finished)[-1]), json.loads(before[-1])
-    assert (redone["arm"], redone["seed"]) == (kept["arm"], kept["seed"])
+    assert redone["training"] == kept["training"]
     assert len(json.loads(again.stdout)["rows"]) == TRAININGS // 2
 
 
