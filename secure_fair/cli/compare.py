@@ -87,14 +87,13 @@ def print_rows(result: dict[str, Any], title: str) -> None:
                 f"{method}, {shown}",
                 _mean([row["metrics"]["accuracy"] for row in rows]),
                 _mean([row["metrics"]["equalized_odds_difference"] for row in rows]),
-                _mean([row["metrics"]["demographic_parity_difference"] for row in rows]),
                 "" if arm == "plaintext" else "none" if epsilon is None else f"{epsilon:.2g}",
                 _mean([row.get("leakage", {}).get("attribute_recovery", {}).get("accuracy") for row in rows]),
                 f"{statistics.median(row['cost']['train_seconds'] for row in rows):.1f}",
                 "" if ratio is None else f"{ratio:.2f}x",
             )
         )
-    columns = ("arm", "accuracy", "eq. odds diff.", "dem. parity diff.", "epsilon", "recovered", "train s", "overhead")
+    columns = ("arm", "accuracy", "eq. odds diff.", "epsilon", "recovered", "train s", "overhead")
     console.print_table(title, columns, lines)
 
 

@@ -20,13 +20,14 @@ ARMS: Mapping[str, tuple[str | None, ...]] = {
     "erm": (None,),
     "orth": (None, "gradient", "moment", "randomized-response"),
 }
-EXPLANATION = """\
-eq. odds diff.: largest gap between the groups' true or false positive rates; 0 is fair. recovered: share of people in
-the training data whose attribute the developer can read off what was opened to it. `gradient` has no protection: it is
-there to equal the plaintext and to price the secure computation. `moment` and `randomized-response` protect each
-person's attribute with the epsilon shown; `moment` if developer and dealer follow the protocol and do not collude."""
 CORRELATION = 0.93
 OVERLAP = 0.57  # of smiles and straight faces: nobody could tell all of them apart
+EXPLANATION = f"""\
+eq. odds diff.: largest gap between the groups' true or false positive rates; 0 is fair. recovered: share of people in
+the training data whose attribute the best attack reads off what was opened to the developer; who guesses it from the
+label alone is right for {CORRELATION:.0%} here. `gradient` has no protection: it is there to equal the plaintext and to
+price the secure computation. `moment` and `randomized-response` protect each person's attribute with the epsilon shown;
+`moment` if developer and dealer follow the protocol and do not collude."""
 SETTINGS = """\
 # Settings of the demo; use it as a start for your own.
 [data]
