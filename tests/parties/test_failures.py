@@ -11,10 +11,15 @@ from typing import Any
 import psutil
 import pytest
 
+from parties.messages import AuditorHello
+from secure_fair.errors import PeerRefusedError
+from secure_fair.mpc.kinds import Kind
 from secure_fair.transport import tls
+from secure_fair.transport.accept import Acceptor
+from secure_fair.transport.frames import Connection
 from tests.parties import world
 from tests.parties.conftest import Start
-from tests.parties.world import PROMPT, ROLES, Command, Deployment
+from tests.parties.world import PATIENCE, PROMPT, ROLES, Command, Deployment
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -145,3 +150,21 @@ def test_parties_that_do_not_agree(
         (error,) = party.errors
         assert said in error
         assert "r000007" not in party.text
+
+
+def test_an_auditor_of_another_protocol(start: Start, tmp_path: Path, data: Path, deployment: Deployment) -> None:
+    """The other direction, a developer of another protocol, is among the refusals."""
+    config = world.write_settings(tmp_path / "settings.toml", data)
+    identity = deployment.identities["auditor"]
+    with Acceptor(tls.listen(deployment.addresses["auditor"]), tls.server_context(identity)) as acceptor:
+        party = start(
+            "developer", deployment.party("developer", config, tmp_path, "--method", "orth", "--release", "moment")
+        )
+        _, sock = acceptor.accept({"developer": deployment.fingerprints["developer"]}, PATIENCE)
+        with Connection(sock, "developer") as developer:
+            developer.receive(Kind.HELLO)
+            developer.send(Kind.HELLO, AuditorHello(2, "", 200, (2,), False).encode())
+            with pytest.raises(PeerRefusedError, match="auditor speaks protocol 2, we 1"):
+                developer.receive(Kind.HELLO)
+    assert party.wait() == 1
+    assert party.errors == ["auditor speaks protocol 2, we 1; use one release on both sides"]

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from secure_fair.data.faces import SKIN_COLUMNS
+from secure_fair.privacy.accountant import UNIT, gaussian_cost
 from tests.parties import world
 from tests.parties.world import BATCH, TEST, TRAIN
+from tests.releases.test_noise import FALSE_ALARM, follows_the_law
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -23,6 +28,9 @@ RUNS = {
     ("orth", "moment"): ("Male", "SkinTone"),
     ("orth", "randomized-response"): ("Male",),
 }
+# Large for `moment`, so that the noise does not drown what is tested.
+EPSILON = {"moment": 50.0, "randomized-response": 2.0, "gradient": 2.0}
+Integers = npt.NDArray[np.int64]
 STEPS = -(-TRAIN // BATCH)
 METRICS = {
     "accuracy",
@@ -51,8 +59,12 @@ DISCLOSED = {"step", "name", "to", "shape", "release", "epsilon_spent", "sha256"
 
 @pytest.fixture(params=RUNS, ids="-".join)
 def run(request: pytest.FixtureRequest, shared: Path) -> Path:
-    method, release = request.param
-    return world.simulated(shared, method, release, RUNS[method, release])
+    return made(shared, *request.param)
+
+
+def made(shared: Path, method: str, release: str) -> Path:
+    epsilon = f"privacy.epsilon={EPSILON[release]}"
+    return world.simulated(shared, method, release, RUNS[method, release], "--set", epsilon)
 
 
 def summary(run: Path) -> dict[str, Any]:
@@ -101,7 +113,7 @@ def test_the_files_of_a_run_and_their_fields(run: Path) -> None:
         assert found["privacy"]["epsilon"] is None
         assert "can read every attribute" in " ".join((run / "log.txt").read_text().split())
     else:
-        assert lines[0]["epsilon_spent"] == found["privacy"]["epsilon"] == pytest.approx(2.0, rel=1e-6)
+        assert lines[0]["epsilon_spent"] == found["privacy"]["epsilon"] == pytest.approx(EPSILON[release], rel=1e-6)
         assert "can read every attribute" not in (run / "log.txt").read_text()
 
 
@@ -135,6 +147,58 @@ def _scores_again(run: Path) -> float:
     return float(np.abs(torch.softmax(logits, 1).numpy() - stored.scores).max())
 
 
+def test_the_moment_is_that_of_the_right_records(shared: Path) -> None:
+    """What was opened minus the moment of features, labels and attributes joined by id is the noise, and only that."""
+    run = made(shared, "orth", "moment")
+    with ProcessPoolExecutor(1, mp_context=world.server()) as pool:
+        u, labels, ids = pool.submit(_vectors_again, run).result(world.PATIENCE)
+    table = attributes(run)
+    male = np.array([table[record]["Male"] == "yes" for record in ids])
+    tones = [np.array([table[record]["SkinTone"] == tone for record in ids]) for tone in SKIN_COLUMNS]
+    t = np.stack([male, *tones], axis=1).astype(np.int64)
+    joint = np.concatenate([(labels == label)[:, None] * t for label in (0, 1)], axis=1)  # [n, 8]
+    (stored,) = (run / "developer" / "disclosures").glob("*.npz")
+    opened = np.load(stored)["value"]
+    # Replacing a row moves one column for two groups and two for three, each by ||u|| = sqrt 2.
+    scale = math.sqrt(3) * math.sqrt(2) * 2**16 / math.sqrt(2 * gaussian_cost(EPSILON["moment"], 1e-5).rho / UNIT)
+    assert opened.shape == (97, 8)
+    assert follows_the_law((opened - u.T @ joint).ravel(), scale), f"false alarm {FALSE_ALARM}"
+    assert not follows_the_law((opened - u.T @ np.roll(joint, 1, axis=0)).ravel(), scale)
+
+
+def _vectors_again(run: Path) -> tuple[Integers, Integers, tuple[str, ...]]:
+    """u, labels and ids of the training records, as the developer makes them from its own folder."""
+    from parties.moments import moment_plan
+    from parties.soft_attributes import Features
+    from secure_fair.releases.moment import quantise
+    from secure_fair.settings import Settings, parse
+    from secure_fair.training.setup import developer_side
+
+    settings = parse(Settings, summary(run)["config"], "summary.json")
+    model, splits = developer_side(settings)
+    u = Features(settings, model, splits, lambda *_: None).vectors(with_current=False)["train"]
+    plan = moment_plan(settings, (2, 3), 2, model.width, weighted=False, index=0)
+    return quantise(u, plan), splits.train.labels.numpy(), splits.train.ids
+
+
+def test_a_randomized_response_is_about_the_right_records(shared: Path) -> None:
+    """At epsilon 2 each answer is the truth with probability 0.88; 5.5 standard errors are a false alarm below 1e-7."""
+    run = made(shared, "orth", "randomized-response")
+    table = attributes(run)
+    ids = sorted(table)
+    (stored,) = (run / "developer" / "disclosures").glob("*.npz")
+    arrays = np.load(stored)
+    truth = np.array([table[ids[position]]["Male"] == "yes" for position in arrays["records"]])
+    keep = math.exp(2) / (1 + math.exp(2))
+    right = (arrays["value"].ravel() == truth).mean()
+    assert abs(right - keep) < 5.5 * math.sqrt(keep * (1 - keep) / TRAIN)
+
+
+def attributes(run: Path) -> dict[str, dict[str, str]]:
+    with Path(summary(run)["config"]["attributes"]["file"]).open(newline="") as stream:
+        return {row["id"]: row for row in csv.DictReader(stream)}
+
+
 @pytest.mark.parametrize("method", ["orth", "adv"])
 def test_a_secure_run_equals_the_plaintext_one(method: str, shared: Path) -> None:
     """Step by step and in every metric.
@@ -142,8 +206,7 @@ def test_a_secure_run_equals_the_plaintext_one(method: str, shared: Path) -> Non
     ORTH's arms differ by the rounding of H to 2^-17, ADV's by its sigmoid's error and its weights' 24 bits too; Adam
     passes that on. Measured: 1.2e-6 at most in these steps. The values are near 0.01 and 0.1, the losses near 0.7.
     """
-    columns = RUNS[method, "gradient"]
-    secure, plain = world.simulated(shared, method, "gradient", columns), world.trained(shared, method, columns)
+    secure, plain = made(shared, method, "gradient"), world.trained(shared, method, RUNS[method, "gradient"])
     for mine, theirs in zip(steps(secure), steps(plain), strict=True):
         assert mine["task_loss"] == pytest.approx(theirs["task_loss"], abs=1e-5)
         assert mine["fairness_value"] == pytest.approx(theirs["fairness_value"], abs=5e-6)

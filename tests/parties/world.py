@@ -44,6 +44,12 @@ PRELOAD = (
     "parties.auditor",
     "parties.dealer",
     "secure_fair.training.baseline",
+    # what a party loads late, from folders that another user may not enter
+    "secure_fair.cli.party",
+    "PIL.JpegImagePlugin",
+    "torch.utils.serialization.config",
+    "encodings.idna",
+    "encodings.utf_8_sig",
 )
 
 
@@ -63,10 +69,18 @@ class Command:
 
     @staticmethod
     def start(
-        arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None, *, fresh: bool = False
+        arguments: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        fresh: bool = False,
+        user: int | None = None,
     ) -> Command:
-        """`fresh`: a launcher's parties are processes that start from nothing, as they do outside of tests."""
-        process = server().Process(target=_command, args=(tuple(arguments), log, dict(environment or {}), fresh))
+        """`fresh`: a launcher's parties are processes that start from nothing, as they do outside of tests.
+
+        user: whom the process becomes for good, before it has read an argument; the code, it has from the server.
+        """
+        process = server().Process(target=_command, args=(tuple(arguments), log, dict(environment or {}), fresh, user))
         process.start()
         return Command(process, log)
 
@@ -94,7 +108,7 @@ class Command:
         return [line.removeprefix("error: ") for line in self.text.splitlines() if line.startswith("error: ")]
 
 
-def _command(arguments: tuple[str, ...], log: Path, environment: dict[str, str], fresh: bool) -> None:
+def _command(arguments: tuple[str, ...], log: Path, environment: dict[str, str], fresh: bool, user: int | None) -> None:
     if not fresh:
         own = {"Popen": Forked, "DEVNULL": subprocess.DEVNULL, "TimeoutExpired": subprocess.TimeoutExpired}
         launch.subprocess = SimpleNamespace(**own)  # type: ignore[assignment, attr-defined]
@@ -105,6 +119,10 @@ def _command(arguments: tuple[str, ...], log: Path, environment: dict[str, str],
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.environ.update(environment)
+    if user is not None:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(run(arguments))
 

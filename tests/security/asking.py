@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,7 +57,6 @@ class Auditor:
     settings: settings.Settings
     ledger: Path
     closing: ExitStack
-    kept: list[torch.Tensor] = field(default_factory=list)  # the developer's own shares
     sessions: list[str] = field(default_factory=list)
 
     def hello(self, method: str, release: str, **changes: Any) -> DeveloperHello:
@@ -91,6 +90,14 @@ class Auditor:
         """The dealer's randomness; the auditor's process asks for its own at the same time."""
         dealer = self.closing.enter_context(self.deployment.connect("dealer"))
         return CorrelationSource("developer", dealer, plan)
+
+    def sent_again(self) -> bool:
+        """Whether the auditor answers a moment with what it has stored."""
+        return bool(decode_count(self.connection.receive(Kind.HELLO, size=COUNT_BYTES)))
+
+    def end(self) -> None:
+        """As a developer that has got what it wanted."""
+        self.connection.send(Kind.END)
 
     def debits(self) -> list[Release]:
         with Ledger(self.ledger, None) as ledger:
@@ -158,10 +165,15 @@ def moments(
     labels: Integers | None = None,
     *,
     stop: bool = True,
+    keep: Callable[[torch.Tensor], None] = lambda _: None,
 ) -> list[Integers]:
-    """Every moment of the request, as it was opened; u [20, D] of the first one, with zeros for what later ones add."""
+    """Every moment of the request, as it was opened.
+
+    u [20, D] of the first one; later ones have zeros for what they add. `keep` gets the developer's share when only
+    the auditor's answer is missing.
+    """
     answer, _ = auditor.ask(asked, train)
-    assert decode_count(auditor.connection.receive(Kind.HELLO, size=COUNT_BYTES)) == 0
+    assert not auditor.sent_again()
     plans = [
         moment_plan(auditor.settings, answer.groups, asked.classes, asked.features, answer.weighted, index)
         for index in range(asked.releases)
@@ -173,16 +185,12 @@ def moments(
     for shape in shapes:
         wide = torch.from_numpy(np.pad(u, ((0, 0), (0, shape.dimension - u.shape[1]))))
         y = None if labels is None else torch.nn.functional.one_hot(torch.from_numpy(labels), shape.classes)
-        blocks = [
-            (part, None if y is None else y[row : row + len(part)])
-            for row, part in zip(
-                range(0, asked.train, shape.block), wide[: asked.train].split(shape.block), strict=True
-            )
-        ]
-        opened.append(developer_moment(party, shape, blocks, auditor.kept.append).numpy())
+        rows = [slice(start, min(start + shape.block, asked.train)) for start in range(0, asked.train, shape.block)]
+        blocks = [(wide[part], None if y is None else y[part]) for part in rows]
+        opened.append(developer_moment(party, shape, blocks, keep).numpy())
     auditor.sessions.append(source.session)
     if stop:
-        auditor.connection.send(Kind.END)
+        auditor.end()
         source.close()
     return opened
 
@@ -191,5 +199,5 @@ def responses(auditor: Auditor, asked: DeveloperHello, train: Sequence[int] = ra
     """The bytes of a randomized response."""
     auditor.ask(asked, train)
     payload = bytes(auditor.connection.receive(Kind.OPEN))
-    auditor.connection.send(Kind.END)
+    auditor.end()
     return payload
