@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from benchmarks.frontier.measures import BIAS
 from secure_fair.cli.bench import bench
 
+pytestmark = pytest.mark.timeout(600)  # many small trainings, beside whatever else the machine does
 TRAININGS = 2 * (3 + 2 * 2)  # seeds, references, no noise and a rank for each release
 
 
