@@ -17,10 +17,9 @@ class DealerProvider(TupleProvider):  # type: ignore[misc]  # CrypTen carries no
 
     NAME = "secure-fair dealer"
 
-    def __init__(self, source: CorrelationSource, is_developer: bool) -> None:
+    def __init__(self, source: CorrelationSource) -> None:
         super().__init__()
         self._source = source
-        self._is_developer = is_developer
 
     def _request(self, spec: TupleSpec) -> tuple[torch.Tensor, ...]:
         size = spec.derived_size()

@@ -52,7 +52,7 @@ def install(party: Party) -> Iterator[None]:
         ChannelCommunicator.instance = ChannelCommunicator(party)
         replace(crypten.communicator, "DistributedCommunicator", ChannelCommunicator)
         replace(crypten.cfg.mpc, "provider", DealerProvider.NAME)
-        provider = _provider_for(DealerProvider(party.source, party.is_developer))
+        provider = _provider_for(DealerProvider(party.source))
         replace(crypten.mpc, "get_default_provider", provider)
         replace(crypten, "generators", {name: {_CPU: generator} for name, generator in generators.items()})
         primitives = crypten.mpc.primitives
