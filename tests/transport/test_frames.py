@@ -17,7 +17,16 @@ import pytest
 from secure_fair.errors import FrameError, PeerLostError, PeerRefusedError, TransportError
 from secure_fair.transport import frames
 from secure_fair.transport.frames import MEBIBYTE, RECORD, Connection
-from secure_fair.transport.wire import CLOSE, ERROR, FIRST_KIND, HEADER, HEARTBEAT, MAX_ERROR_BYTES, VERSION
+from secure_fair.transport.wire import (
+    CLOSE,
+    ERROR,
+    FIRST_KIND,
+    HEADER,
+    HEARTBEAT,
+    MAX_ERROR_BYTES,
+    VERSION,
+    parse_header,
+)
 from tests.transport.channels import PATIENCE, Pki, background
 
 A, B = FIRST_KIND, FIRST_KIND + 1
@@ -307,7 +316,7 @@ def test_an_interrupted_send_poisons_the_connection(pki: Pki, monkeypatch: pytes
 def test_an_unexpected_error_of_the_reader_ends_a_wait(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
     """A defect in the reader must not leave the receiver waiting; its text, which may hold what came, stays inside."""
 
-    sound = frames.parse_header
+    sound = parse_header
 
     def defect(*arguments: Any) -> tuple[int, int]:
         if threading.current_thread().name == "frames from developer":  # the other end's reader shares the module
