@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -24,6 +25,7 @@ from secure_fair.transport import tls
 from secure_fair.transport.accept import Acceptor
 from secure_fair.transport.frames import Connection
 
+GRACE_SECONDS = 5.0
 PARENT_PIPE = "SECURE_FAIR_PARENT_PIPE"  # descriptor whose end tells that the launcher is gone
 
 
@@ -149,6 +151,8 @@ def watch_parent() -> None:
     def watch() -> None:
         os.read(int(descriptor), 1)  # returns at the end of the pipe only
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE_SECONDS)  # a handler waits for the end of a backward pass, which may take long
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="parent watch", daemon=True).start()
 

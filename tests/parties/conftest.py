@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,10 +17,9 @@ Start = Callable[..., Command]
 @pytest.fixture(scope="session", autouse=True)
 def fork_server() -> None:
     """Started before the first module, so that it is no module's orphan; it ends with the test process."""
-    world.server()
-    from multiprocessing import forkserver
-
-    forkserver.ensure_running()
+    first = world.server().Process(target=os.getpid)
+    first.start()
+    first.join()
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,6 @@ from tests.parties import world
 from tests.parties.conftest import Start
 from tests.parties.world import PATIENCE, PROMPT, ROLES, Command, Deployment
 
-pytestmark = pytest.mark.timeout(90)
-
 
 def ended(processes: list[psutil.Process], since: float) -> None:
     """All are gone, within PROMPT seconds of `since`."""

@@ -26,8 +26,6 @@ from secure_fair.privacy.accountant import Budget, gaussian_cost
 from secure_fair.privacy.ledger import Ledger
 from tests.security.asking import IDS, RECORDS, Auditor, Office, moments, responses, zeros
 
-pytestmark = pytest.mark.timeout(120)
-
 FIRST = np.arange(8)  # the records of an honest first step
 
 

@@ -13,16 +13,13 @@ import pytest
 from tests.mpc.chi_square import alike, uniform
 from tests.parties import world
 
-pytestmark = pytest.mark.timeout(120)
-
 FALSE_ALARM = 1e-6  # of each chi-square test
 COLUMNS = ("Male",)
-EPSILON = ("--set", "privacy.epsilon=2.0")  # as the run of the same name in tests/parties/test_simulate.py
 
 
 @pytest.fixture(scope="module")
 def run(shared: Path) -> Path:
-    return world.simulated(shared, "orth", "gradient", COLUMNS, *EPSILON)
+    return world.simulated(shared, "orth", "gradient", COLUMNS)
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,6 @@ import pytest
 from tests.parties import world
 from tests.parties.world import ROLES
 
-pytestmark = pytest.mark.timeout(150)
-
 # Loaded by Python at the start of each process; a party tells on itself.
 TRACER = """
 import atexit, os, sys

@@ -19,8 +19,6 @@ from tests.parties.world import ROLES, Command, Deployment
 
 USERS = {"dealer": 64001, "auditor": 64002, "developer": 64003}
 
-pytestmark = pytest.mark.timeout(150)
-
 
 def reads(role: str, file: Path) -> bool:
     done = subprocess.run(
