@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow lint format typecheck clean
+.PHONY: help install demo test slow browser lint format typecheck clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
 	  echo "error: secure-fair needs Python 3.11 to 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1); run make with PYTHON=python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	SKLEARN_ALLOW_DEPRECATED_SKLEARN_PACKAGE_INSTALL=True $(BIN)/python -m pip install -c constraints.txt -e '.[dev,bench]'
+	SKLEARN_ALLOW_DEPRECATED_SKLEARN_PACKAGE_INSTALL=True $(BIN)/python -m pip install -c constraints.txt -e '.[dev,bench,browser,docs,examples]'
 	@touch $@
 
 demo: $(STAMP) ## the whole story on procedural faces, into ./demo
@@ -28,6 +28,9 @@ test: $(STAMP) ## the tests that fit into ten minutes on two cores
 
 slow: $(STAMP) ## the slow tests as well
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+browser: $(STAMP) ## the tests that look at the report in a headless Chromium, which must be installed
+	$(BIN)/python -m pytest -m browser $(PYTEST_ARGS)
 
 lint: $(STAMP) ## style, types and the rules of who may import whom
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from typing import Any
 from parties.simulation import Simulation, simulate
 from secure_fair.errors import RunError
 from secure_fair.fairness import methods
+from secure_fair.report import arms as by_arm
 from secure_fair.report import curves
 from secure_fair.settings import Settings
 from secure_fair.training.baseline import run_plaintext
@@ -55,7 +56,7 @@ def compare(
     say: Progress,
     steps: Callable[[str, int, int], None],
 ) -> dict[str, Any]:
-    """Run every arm into OUT/runs and write OUT/compare.json, which is returned.
+    """Run every arm into OUT/runs; write OUT/compare.csv and OUT/compare.json, which is returned.
 
     With several seeds a private release is made for the first and reused by the others: features of the frozen
     backbone do not depend on the seed, so the epsilon of one release is the epsilon of all. A run that is complete is
@@ -89,12 +90,14 @@ def compare(
     result = {
         "version": VERSION,
         "rows": rows,
+        "arms": by_arm.summarise(rows),
         "overhead": overhead(rows),
         "environment": {"machine": platform.platform(), "versions": versions(), "commit": commit()},
     }
     partial = out / "compare.tmp"
     partial.write_text(json.dumps(result, indent=2) + "\n")
     partial.replace(out / "compare.json")
+    by_arm.write_csv(rows, out / "compare.csv")
     plot_curves(rows, out)
     return result
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import click
 
 from secure_fair import settings
 from secure_fair.cli import console
+from secure_fair.cli.arms_table import print_arms
 from secure_fair.errors import InterruptedRunError, SettingsError
 from secure_fair.fairness.methods import METHODS
 
@@ -35,7 +35,7 @@ def compare(
 ) -> None:
     """Train every method in plaintext and under every release; report utility, bias, privacy, rounds, bytes, time.
 
-    Writes OUT/compare.json, OUT/curves-METHOD.png and a run folder for each arm.
+    Writes OUT/compare.json, OUT/compare.csv, OUT/curves-METHOD.png and a run folder for each arm.
     """
     effective = settings.load(file, overrides)
     chosen = [name.strip() for name in methods.split(",") if name.strip()]
@@ -52,8 +52,9 @@ def compare(
     if as_json:
         console.print_json(result)
         return
-    print_rows(result, f"test split, {seeds} seed{'s' if seeds > 1 else ''}")
-    click.echo(f"wrote {out / 'compare.json'}")
+    print_arms(result, f"test split, {seeds} seed{'s' if seeds > 1 else ''}")
+    click.echo(f"wrote {out / 'compare.json'}, compare.csv and the training curves beside it")
+    click.echo(f"a page to read: secure-fair report {out}")
 
 
 def run(
@@ -70,36 +71,3 @@ def run(
             return comparison.compare(effective, file, overrides, arms, out, report.line, report)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"{out}: interrupted; the same command goes on with the next arm") from None
-
-
-def print_rows(result: dict[str, Any], title: str) -> None:
-    """One line an arm: means over seeds, with the standard deviation where there are several."""
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for row in result["rows"]:
-        groups.setdefault((row["method"], row["arm"], row["release"]), []).append(row)
-    lines = []
-    for (method, arm, release), rows in groups.items():
-        shown = "plaintext" if arm == "plaintext" else f"secure {release}"
-        epsilon = rows[0].get("privacy", {}).get("epsilon") if arm == "secure" else None
-        ratio = result["overhead"].get(method, {}).get(release) if arm == "secure" else None
-        lines.append(
-            (
-                f"{method}, {shown}",
-                _mean([row["metrics"]["accuracy"] for row in rows]),
-                _mean([row["metrics"]["equalized_odds_difference"] for row in rows]),
-                "" if arm == "plaintext" else "none" if epsilon is None else f"{epsilon:.2g}",
-                _mean([row.get("leakage", {}).get("attribute_recovery", {}).get("accuracy") for row in rows]),
-                f"{statistics.median(row['cost']['train_seconds'] for row in rows):.1f}",
-                "" if ratio is None else f"{ratio:.2f}x",
-            )
-        )
-    columns = ("arm", "accuracy", "eq. odds diff.", "epsilon", "recovered", "train s", "overhead")
-    console.print_table(title, columns, lines)
-
-
-def _mean(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if not known:
-        return ""
-    text = f"{statistics.fmean(known):.3f}"
-    return text if len(known) < 2 else f"{text} ({statistics.stdev(known):.3f})"

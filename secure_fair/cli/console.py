@@ -104,16 +104,22 @@ def warn(text: str) -> None:
     click.echo(f"warning: {text}", err=True)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output; every column but the first is aligned to the right.
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, compact: bool = False) -> None:
+    """A table on standard output; every column but the first is aligned to the right. `compact`: without verticals.
 
     Elsewhere than on a terminal it is as wide as it needs to be, so that logs and pipes lose nothing.
     """
+    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(
+        title=Text(title),
+        title_justify="left",
+        box=box.SIMPLE_HEAD if compact else box.HEAVY_HEAD,
+        pad_edge=not compact,
+    )
     for position, column in enumerate(columns):
         table.add_column(Text(column), justify="right" if position else "left", overflow="fold")
     for row in rows:

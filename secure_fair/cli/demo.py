@@ -11,6 +11,7 @@ import click
 
 from secure_fair import settings
 from secure_fair.cli import compare, console
+from secure_fair.cli.arms_table import print_arms
 from secure_fair.errors import RunError
 
 PATH = click.Path(path_type=Path)
@@ -71,15 +72,18 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     _prepare(out, seed)
     overrides = (f"training.seed={seed}",)
     from parties.comparison import Arm
+    from secure_fair.report.page import write
 
     arms = [Arm(method, release, seed) for method, releases in ARMS.items() for release in releases]
     result = compare.run(settings.load(file, overrides), file, overrides, arms, out / "compare")
+    page = write(out / "compare")
     if as_json:
         console.print_json(result)
         return
-    compare.print_rows(result, "Task Smiling, sensitive attribute Male; test split, where the two are independent")
+    print_arms(result, "Task Smiling, sensitive attribute Male; test split, where the two are independent")
     click.echo(EXPLANATION)
-    click.echo(f"wrote {out / 'compare' / 'compare.json'} and the training curves beside it")
+    click.echo(f"wrote {out / 'compare' / 'compare.json'}, compare.csv and the training curves beside it")
+    click.echo(f"a page to read: {page}")
     click.echo(f"the demo took {time.monotonic() - began:.0f} s")
 
 

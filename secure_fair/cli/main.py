@@ -32,6 +32,7 @@ COMMANDS = {
         "secure_fair.cli.compare:compare",
         "Train in plaintext and under each release; set results side by side.",
     ),
+    "report": ("secure_fair.cli.report:report", "One self-contained HTML page about what a command has written."),
     "party": ("secure_fair.cli.party:party", "Run one party of a real deployment: developer, auditor or dealer."),
     "leakage": ("secure_fair.cli.leakage:leakage", "Run the attacks on what a run disclosed, and score them."),
     "ledger": ("secure_fair.cli.ledger:ledger", "Show what an auditor has released so far, and the privacy spent."),

@@ -47,7 +47,8 @@ def evaluate(labels: Codes, scores: NDArray[np.float64], groups: Codes, names: S
     """`overall` and the group metrics of summary.json.
 
     groups [n] are indices into `names`, the attribute's categories. `by_group` has an entry for every category, also
-    for one without records. Beyond two classes the rates of a group are lists, one number per class.
+    for one without records. `positives` counts its records of the positive class, the denominator of its true positive
+    rate. Beyond two classes rates and positives of a group are lists, one number per class.
     """
     predicted = scores.argmax(axis=1)
     n_classes = scores.shape[1]
@@ -57,6 +58,9 @@ def evaluate(labels: Codes, scores: NDArray[np.float64], groups: Codes, names: S
         name: {"count": int((groups == code).sum()), "accuracy": float(accuracy[code])}
         for code, name in enumerate(names)
     }
+    for code, name in enumerate(names):
+        positives = [int(((labels == c) & (groups == code)).sum()) for c in _targets(n_classes)]
+        by_group[name]["positives"] = positives[0] if n_classes == BINARY else positives
     differences = {}
     for metric, rate in _RATES.items():
         by_class = np.array(

@@ -32,7 +32,14 @@ def test_a_table_counted_by_hand() -> None:
     assert result["false_positive_rate_difference"] == pytest.approx(0.5)
     assert result["equalized_odds_difference"] == pytest.approx(0.5)
     assert result["by_group"]["no"] == pytest.approx(
-        {"count": 5, "accuracy": 0.6, "selection_rate": 0.6, "true_positive_rate": 2 / 3, "false_positive_rate": 0.5}
+        {
+            "count": 5,
+            "positives": 3,
+            "accuracy": 0.6,
+            "selection_rate": 0.6,
+            "true_positive_rate": 2 / 3,
+            "false_positive_rate": 0.5,
+        }
     )
 
 

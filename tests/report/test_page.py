@@ -1,0 +1,243 @@
+"""The page: what it says, what it must not let a reader misunderstand, that nothing gets out of its place."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from secure_fair.cli.main import run
+from secure_fair.errors import RunError
+from secure_fair.report import material, page
+from secure_fair.report.palette import DARK, LIGHT, PAIRS, contrast
+from tests.report.world import DEMO, comparison, demo_rows, run_files, seeded
+
+HOSTILE = "</style></svg><script>alert(1)</script>\"'><img src=x onerror=alert(2)>&{{ 7*7 }}"
+VOID = {"meta", "br", "img", "link", "hr"}
+
+
+class Outline(HTMLParser):
+    """Tags, headings, ids and text of a page; refuses tags that do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.headings: list[int] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == [], self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag, tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] != "style":
+            self.text += data + " "
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = comparison(tmp_path_factory.mktemp("page"), seeded(demo_rows(), 3))
+    return page.render(material.load(folder))
+
+
+def test_the_page_is_well_formed_and_its_headings_descend(html: str) -> None:
+    found = Outline(html)
+    assert found.of("html") == [{"lang": "en"}]
+    assert found.headings.count(1) == 1
+    assert all(later <= earlier + 1 for earlier, later in pairwise(found.headings))
+    ids = [attributes["id"] for _, attributes in found.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for link in found.of("a"):
+        assert (link["href"] or "").removeprefix("#") in ids
+
+
+def test_every_drawing_has_a_text_alternative_and_a_table(html: str) -> None:
+    found = Outline(html)
+    drawings = [svg for svg in found.of("svg") if svg.get("aria-hidden") != "true"]
+    ids = {attributes.get("id") for _, attributes in found.tags}
+    assert len(drawings) == len(found.of("figure")) >= 10
+    for drawing in drawings:
+        assert drawing["role"] == "img"
+        assert set((drawing["aria-labelledby"] or "").split()) <= ids
+    for figure in re.findall(r"<figure.*?</figure>", html, re.DOTALL):
+        assert "<desc" in figure
+        assert "<table" in figure
+        assert "<caption>" in figure
+
+
+def test_nothing_is_fetched_and_nothing_runs(html: str) -> None:
+    found = Outline(html)
+    assert not {"script", "img", "link", "iframe", "object", "form"} & {tag for tag, _ in found.tags}
+    assert not any(name in attributes for _, attributes in found.tags for name in ("src", "style", "onload", "onclick"))
+    assert not re.search(r"https?://|url\((?!#)|@import", html)
+    (policy,) = [m["content"] for m in found.of("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+
+
+def test_gradient_cannot_be_misunderstood(html: str) -> None:
+    text = " ".join(Outline(html).text.split())
+    assert "The developer can read every attribute of the training data" in text
+    assert "orth, gradient: a difference of" in text
+    said = text[text.index("orth, gradient: a difference of") :]
+    assert "no protection" in said[:400]
+    assert "epsilon: no bound" in text
+
+
+def test_a_bound_is_never_said_without_its_assumption(html: str) -> None:
+    text = " ".join(Outline(html).text.split())
+    sentences = [s for s in re.split(r"(?<=[.]) (?=[A-Z])", text) if "is bounded by" in s]
+    assert len(sentences) >= 4
+    for sentence in sentences:
+        assert "nobody colludes" in sentence or "whatever developer and dealer do" in sentence, sentence
+
+
+def test_what_is_said_is_what_the_files_say(html: str) -> None:
+    """Numbers of the committed demo, and those of the logs that the fixture wrote."""
+    text = " ".join(Outline(html).text.split())
+    assert "87.4% of the test records" in text
+    assert "a value: opened 3 times, 105 numbers in all" in text  # 3 values of 5 by 7
+    assert "every digit" in text  # secure gradient and its plaintext twin
+    assert "named the attribute of 100.0% of the training people" in text
+    assert "Intervals are 95 % over 3 seeds" in text
+
+
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+def test_contrast_is_aa(colours: dict[str, str]) -> None:
+    assert set(LIGHT) == set(DARK)
+    for front, back, least in PAIRS:
+        assert contrast(colours[front], colours[back]) >= least, (front, back)
+
+
+def test_the_contrast_of_black_and_white_is_21() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21.0)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    rows = demo_rows()
+    for row in rows:
+        row["config"]["attributes"]["columns"] = [HOSTILE]
+        row["metrics"]["by_group"] = {HOSTILE + name: block for name, block in row["metrics"]["by_group"].items()}
+        row["config"][HOSTILE] = HOSTILE
+        row["commit"] = HOSTILE
+    rows[1] |= {"method": HOSTILE}
+    rows[2] |= {"release": HOSTILE}
+    rows[3]["leakage"]["attribute_recovery"]["attack"] = HOSTILE
+    rows[3]["versions"] = {HOSTILE: HOSTILE}
+    found = page.render(material.load(comparison(tmp_path / "cmp", rows)))
+    outline = Outline(found)
+    assert not {"script", "img"} & {tag for tag, _ in outline.tags}
+    assert len(outline.of("style")) == 1
+    assert "alert(1)" in outline.text
+    assert "{{ 7*7 }}" in outline.text
+
+
+def test_an_unknown_release_counts_as_no_protection(tmp_path: Path) -> None:
+    rows = demo_rows()
+    rows[3]["release"] = "telepathy"
+    text = page.render(material.load(comparison(tmp_path / "cmp", rows)))
+    assert "A release that this report does not know" in text
+    assert "orth, telepathy: a difference of" in text
+    assert "no protection" in text.split("orth, telepathy: a difference of")[1][:300]
+
+
+def test_a_comparison_without_its_runs_has_no_curves() -> None:
+    """The committed demo is compare.json alone."""
+    text = page.render(material.load(DEMO))
+    assert "Training curves" not in text
+    assert "Utility and bias" in text
+
+
+def test_runs_outside_of_the_folder_are_not_read(tmp_path: Path) -> None:
+    rows = demo_rows()
+    folder = comparison(tmp_path / "cmp", rows)
+    run_files(tmp_path / "elsewhere", rows[0])
+    table = json.loads((folder / "compare.json").read_text())
+    for row in table["rows"]:
+        row["run"] = "../elsewhere"
+    (folder / "compare.json").write_text(json.dumps(table))
+    assert material.load(folder).curves == {}
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+def test_a_single_run_has_a_page(tmp_path: Path, number: int) -> None:
+    row = demo_rows()[number]
+    run_files(tmp_path / "run", row, shift=1)
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(row))
+    written = page.write(tmp_path / "run")
+    found = Outline(written.read_text())
+    assert "Run: fairness with respect to Male" in found.text
+    assert ("Privacy spent" in found.text) is (row["arm"] == "secure")
+
+
+def test_a_run_without_attributes_has_a_page(tmp_path: Path) -> None:
+    row: dict[str, Any] = demo_rows()[0]
+    row["metrics"] = {name: row["metrics"][name] for name in ("accuracy", "balanced_accuracy", "auc")}
+    row["config"]["attributes"]["columns"] = []
+    (tmp_path / "summary.json").write_text(json.dumps(row))
+    assert "there is no group metric" in page.render(material.load(tmp_path))
+
+
+def test_more_classes_have_a_page(tmp_path: Path) -> None:
+    row = demo_rows()[1]
+    for block in row["metrics"]["by_group"].values():
+        for rate in ("true_positive_rate", "false_positive_rate", "selection_rate"):
+            block[rate] = [0.125, 0.25, None]
+        block["positives"] = [1, 2, 3]
+    (tmp_path / "summary.json").write_text(json.dumps(row))
+    text = page.render(material.load(tmp_path))
+    assert "Bars of the accuracy" in text
+    assert "Bars of the true positive rate" not in text
+    assert "0.125 / 0.250 / \u2013" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("other.json", "{}", "no compare.json, summary.json or audit.json"),
+        ("compare.json", "{", "cannot be read as JSON"),
+        ("compare.json", "[]", "no JSON object"),
+        ("compare.json", '{"rows": []}', "no results yet"),
+        ("summary.json", '{"version": 99}', "version 99"),
+        ("summary.json", '{"version": 1}', "without method, release"),
+    ],
+)
+def test_what_is_no_result_is_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(RunError, match=re.escape(message)):
+        page.write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = comparison(tmp_path / "cmp", demo_rows())
+    assert run(["report", str(folder)]) == 0
+    assert (folder / "report.html").read_text().startswith("<!DOCTYPE html>")
+    assert run(["report", str(folder), "--out", str(tmp_path / "page.html"), "--json"]) == 0
+    _, _, printed = capsys.readouterr().out.partition("\n")
+    assert json.loads(printed) == {"report": str(tmp_path / "page.html")}
+    assert (tmp_path / "page.html").read_text() == (folder / "report.html").read_text()
+    assert run(["report", str(tmp_path / "nothing")]) == 1
+    assert "no compare.json" in capsys.readouterr().err
