@@ -16,6 +16,7 @@ from secure_fair.privacy.disclosures import Disclosure
 from secure_fair.releases.moment import FeatureMap, MomentPlan, vectors
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 SOFT_NAME = "soft attributes"
 _CERTAIN = 0.02  # a soft attribute is taken to be at least so far from 0 and 1
@@ -40,35 +41,39 @@ def attack_moment(folder: Path, opened: list[Disclosure], people: People) -> Rec
     unit = plan.unit / (plan.clip * weight)
     noise = plan.noise_scale(cost) * unit
     sums = moment.astype(np.float64).reshape(len(moment), classes, plan.columns) * unit  # [D, C, J]
-    u = vectors(
-        [FeatureMap.fit(people.features("train"), settings.privacy.rank, settings.training.seed)],
-        [people.features("train")],
-    ).astype(np.float64)
+    feature_map = FeatureMap.fit(people.features("train"), settings.privacy.rank, settings.training.seed)
+    u, outsiders = (
+        vectors([feature_map], [people.features(split)]).astype(np.float64) for split in ("train", "test")
+    )
     soft = _soft_attributes(folder, people)
-    model = [np.clip(table, _CERTAIN, 1 - _CERTAIN) for table in soft["train"]]
-    expected = np.concatenate([table[:, 1:] if table.shape[1] == 2 else table for table in model], axis=1)  # [N, J]
-    blocks = people.labels.labels[records] if people.within_classes else np.zeros(len(records), dtype=np.int64)
-    members = [np.flatnonzero(blocks == block) for block in range(classes)]
+    model = {split: [np.clip(table, _CERTAIN, 1 - _CERTAIN) for table in tables] for split, tables in soft.items()}
+    expected = np.concatenate([table[:, 1:] if table.shape[1] == 2 else table for table in model["train"]], axis=1)
+    members, others = (_blocks(people, positions, classes) for positions in (records, people.of_split("test")))
 
-    evidence = np.empty(expected.shape)
-    for block, rows in enumerate(members):
-        evidence[rows] = matched_filter.moment_evidence(u[rows], sums[:, block], expected[rows], noise)
-    inside = [
-        matched_filter.posterior(table, part)
-        for table, part in zip(model, _by_attribute(evidence, categories), strict=True)
-    ]
-    others = [Guess(sign_rank.NAME, reason=_NO_RECORD), Guess(SOFT_NAME, soft["train"])]
+    evidence = {"train": np.empty(expected.shape), "test": np.empty((len(outsiders), expected.shape[1]))}
+    for block, (rows, out) in enumerate(zip(members, others, strict=True)):
+        evidence["train"][rows], evidence["test"][out] = matched_filter.moment_evidence(
+            u[rows], sums[:, block], expected[rows], noise, outsiders[out]
+        )
+    found = {
+        split: [
+            matched_filter.posterior(table, part)
+            for table, part in zip(model[split], _by_attribute(evidence[split], categories), strict=True)
+        ]
+        for split in model
+    }
+    weaker = [Guess(sign_rank.NAME, reason=_NO_RECORD), Guess(SOFT_NAME, soft["train"])]
     if max(len(rows) for rows in members) <= len(moment):
         estimate = np.empty(expected.shape)
         for block, rows in enumerate(members):
             estimate[rows] = least_squares.recover(u[rows], sums[:, block], noise)
         columns = _by_attribute(estimate, categories)
         tables = [np.hstack([1 - part, part]) if part.shape[1] == 1 else part for part in columns]
-        others.append(Guess(least_squares.NAME, tables))
+        weaker.append(Guess(least_squares.NAME, tables))
     else:
-        others.append(Guess(least_squares.NAME, reason="there are fewer outputs than records"))
+        weaker.append(Guess(least_squares.NAME, reason="there are fewer outputs than records"))
     bound = matched_filter.gaussian_bounds(releases * cost.rho / UNIT)
-    return Recovery(matched_filter.NAME, inside, soft["test"], bound, others)
+    return Recovery(matched_filter.NAME, found["train"], found["test"], bound, weaker)
 
 
 def attack_responses(folder: Path, opened: list[Disclosure], people: People) -> Recovery:
@@ -89,6 +94,12 @@ def attack_responses(folder: Path, opened: list[Disclosure], people: People) -> 
         Guess(least_squares.NAME, reason="no aggregate is opened"),
     ]
     return Recovery(matched_filter.NAME, inside, soft["test"], matched_filter.pure_bounds(epsilon), others)
+
+
+def _blocks(people: People, positions: Integers, classes: int) -> list[Integers]:
+    """Which of the people at `positions` are in each block."""
+    labels = people.labels.labels[positions] if people.within_classes else np.zeros(len(positions), dtype=np.int64)
+    return [np.flatnonzero(labels == block) for block in range(classes)]
 
 
 def _by_attribute(columns: Floats, categories: tuple[int, ...]) -> list[Floats]:

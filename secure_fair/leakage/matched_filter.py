@@ -58,13 +58,18 @@ def canary_scores(seen: Floats, shift: Floats, noise: float) -> Floats:
     return scores
 
 
-def moment_evidence(vectors: Floats, moment: Floats, expected: Floats, noise: float) -> Floats:
+def moment_evidence(
+    vectors: Floats, moment: Floats, expected: Floats, noise: float, outsiders: Floats
+) -> tuple[Floats, Floats]:
     """Log likelihood ratios [N, J] of t_ij = 1 against 0, given the noisy moment [D, J] of the records of one block.
 
     vectors u [N, D]; expected [N, J]: a model of the population, strictly between 0 and 1, for the others' attributes,
-    which are taken for independent draws; noise: the standard deviation of each number.
+    which are taken for independent draws; noise: the standard deviation of each number. Second, the same [M, J] for
+    `outsiders` [M, D], people who are not in the moment, by an attacker who takes them to be in it: the filter also
+    learns about the population, and what it says of outsiders tells that from what members lose.
     """
     evidence = np.empty(expected.shape)
+    outside = np.empty((len(outsiders), expected.shape[1]))
     for column in range(expected.shape[1]):
         mean = expected[:, column]
         spread = mean * (1 - mean)  # [N]
@@ -77,7 +82,9 @@ def moment_evidence(vectors: Floats, moment: Floats, expected: Floats, noise: fl
         size = np.einsum("nd,nd->n", whitened, vectors)
         # The record's own part leaves mean and covariance (Sherman and Morrison): both were the others' alone.
         evidence[:, column] = (whitened @ surprise + size * (mean - 0.5)) / (1 - spread * size)
-    return evidence
+        whitened = np.linalg.solve(covariance, outsiders.T).T
+        outside[:, column] = whitened @ surprise - np.einsum("nd,nd->n", whitened, outsiders) / 2
+    return evidence, outside
 
 
 def response_evidence(answers: Integers, categories: int, epsilon: float) -> Floats:

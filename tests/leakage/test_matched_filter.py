@@ -88,7 +88,15 @@ def test_evidence_is_the_likelihood_ratio_of_the_moment() -> None:
     vectors = generator.normal(size=(n, width))
     expected = generator.uniform(0.1, 0.9, (n, 2))
     moment = generator.normal(size=(width, 2))
-    evidence = matched_filter.moment_evidence(vectors, moment, expected, noise)
+    outsiders = generator.normal(size=(3, width))
+    evidence, outside = matched_filter.moment_evidence(vectors, moment, expected, noise, outsiders)
+    for column in range(2):
+        mean = expected[:, column]
+        covariance = noise**2 * np.eye(width) + vectors.T @ np.diag(mean * (1 - mean)) @ vectors
+        everybody = multivariate_normal(vectors.T @ mean, covariance)
+        for own, found in zip(outsiders, outside[:, column], strict=True):
+            ratio = everybody.logpdf(moment[:, column] - own) - everybody.logpdf(moment[:, column])
+            assert found == pytest.approx(ratio, rel=1e-8)
     for record in range(n):
         for column in range(2):
             mean = np.delete(expected[:, column], record)
@@ -100,13 +108,16 @@ def test_evidence_is_the_likelihood_ratio_of_the_moment() -> None:
 
 
 def test_few_records_with_little_noise_are_read() -> None:
-    """The filter has power: at an epsilon that protects nobody, it finds the coins of a small data set."""
+    """The filter has power: at an epsilon that protects nobody, it finds the coins of a small data set, and no others."""
     generator = np.random.default_rng(10)
     coins = generator.integers(0, 2, 64)
     vectors = np.concatenate([generator.normal(size=(64, 96)) / math.sqrt(96), np.ones((64, 1))], axis=1)
     moment = vectors.T @ coins[:, None] + generator.normal(0, 0.05, (97, 1))
-    evidence = matched_filter.moment_evidence(vectors, moment, np.full((64, 1), 0.5), 0.05)
+    outsiders = np.concatenate([generator.normal(size=(2000, 96)) / math.sqrt(96), np.ones((2000, 1))], axis=1)
+    evidence, outside = matched_filter.moment_evidence(vectors, moment, np.full((64, 1), 0.5), 0.05, outsiders)
     assert np.array_equal(evidence[:, 0] > 0, coins == 1)
+    right = ((outside[:, 0] > 0) == generator.integers(0, 2, 2000)).mean()
+    assert abs(right - 0.5) < 4.5 * 0.5 / math.sqrt(2000)  # two-sided false alarm 6.8e-6
 
 
 def test_the_posterior_weighs_model_and_evidence() -> None:
