@@ -4,8 +4,11 @@ Pure functions of tensors, written for float64 as well as float32. Notation (doc
 representations, `u` [n, d] the same with rows of norm at most 1, `onehot` [n, K] attributes, `labels` [n] task classes.
 A block is the whole batch for the criterion "parity" (`labels=None`) and one task class for "odds".
 
-ORTH: L = sum over blocks c of || (1/n_c) Uc^T T ||_F^2, Uc centred within the block. Zero exactly when no linear
-function of the representation differs in mean between groups.
+ORTH: L = sum over blocks c of (|| Uc^T T ||_F^2 - ||Tc||_F^2 ||Uc||_F^2 / (n_c - 1)) / n_c^2, Uc and Tc centred within
+the block. The first part is the paper's penalty: zero exactly when no linear function of the representation differs in
+mean between groups. The second is what it would be on average if the block's attributes were dealt to its records at
+random. Without it a batch of 64 shows a difference where none is, and a large weight shrinks the representation's
+spread, the task's with it, instead of the bias.
 
 ADV: a linear adversary z = [u, 1] w with logistic loss (one column for two groups, one-vs-rest for more), trained by
 SGD with weight decay and no momentum; the representation gets the reversed gradient.
@@ -43,11 +46,13 @@ def centre(u: Tensor, labels: Tensor | None) -> Tensor:
 
 
 def orth_value(centred: Tensor, onehot: Tensor, labels: Tensor | None) -> Tensor:
-    """ORTH as defined: the sum over blocks of || Uc^T T / n_c ||_F^2, a scalar."""
+    """ORTH as defined, a scalar; rows of `onehot` [n, K] may be soft. Of either sign, zero on average without bias."""
     value = centred.new_zeros(())
     for rows in blocks(labels, len(centred)):
-        moment = centred[rows].T @ onehot[rows].to(centred) / len(rows)  # [d, K]
-        value = value + moment.square().sum()
+        u, t = centred[rows], onehot[rows].to(centred)
+        scatter = (t - t.mean(dim=0)).square().sum()
+        chance = scatter * u.square().sum() / max(len(rows) - 1, 1)  # a record alone in its block has u = 0
+        value = value + ((u.T @ t).square().sum() - chance) / len(rows) ** 2
     return value
 
 
@@ -57,25 +62,33 @@ def orth_loss(h: Tensor, onehot: Tensor, labels: Tensor | None) -> Tensor:
 
 
 def orth_gradient_sum_scale(centred: Tensor, onehot: Tensor, labels: Tensor | None) -> Tensor:
-    """G = T_c (T_c^T U_c) of each block, [n, d]: what the secure protocol opens."""
-    sums = torch.empty_like(centred)
-    for rows in blocks(labels, len(centred)):
-        attributes = onehot[rows].to(centred)  # [n_c, K]
-        sums[rows] = attributes @ (attributes.T @ centred[rows])
+    """G = T_c (T_c^T U_c) of each block, for U = `centred` [n, d] and 1: [n, d + 1], what the secure protocol opens.
+
+    The last column says how many records of the block are in each record's group (summed over several attributes).
+    """
+    u1 = with_bias(centred)
+    sums = torch.empty_like(u1)
+    for rows in blocks(labels, len(u1)):
+        attributes = onehot[rows].to(u1)  # [n_c, K]
+        sums[rows] = attributes @ (attributes.T @ u1[rows])
     return sums
 
 
-def orth_from_sums(centred: Tensor, sums: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(value, gradient) of ORTH given G in sum scale: needs no attribute.
+def orth_from_sums(
+    centred: Tensor, sums: Tensor, labels: Tensor | None, attributes: int = 1
+) -> tuple[Tensor, Tensor]:
+    """(value, gradient) of ORTH given G [n, d + 1] in sum scale, of so many attributes joined: needs no attribute.
 
-    value = sum_i <u_i, G_i> / n_c(i)^2, equal to `orth_value`; gradient [n, d] = 2 G / n_c^2 is with respect to
-    `centred`: the Jacobians of centring and normalisation are autograd's part.
+    With E_i = G_i - u_i ||Tc||_F^2 / (n_c - 1), value = sum_i <u_i, E_i> / n_c^2, equal to `orth_value`; gradient
+    [n, d] = 2 E / n_c^2 is with respect to `centred`: the Jacobians of centring and normalisation are autograd's part.
     """
-    sizes = torch.empty(len(centred), 1, dtype=centred.dtype, device=centred.device)
-    for rows in blocks(labels, len(centred)):
-        sizes[rows] = len(rows)
-    scaled = sums / sizes.square()
-    return (centred.detach() * scaled).sum(), 2 * scaled
+    u = centred.detach()
+    scaled = torch.empty_like(u)
+    for rows in blocks(labels, len(u)):
+        size = len(rows)
+        scatter = attributes * size - sums[rows, -1].sum() / size  # ||Tc||_F^2 of one-hot rows
+        scaled[rows] = (sums[rows, :-1] - u[rows] * scatter / max(size - 1, 1)) / size**2
+    return (u * scaled).sum(), 2 * scaled
 
 
 def with_bias(u: Tensor) -> Tensor:

@@ -69,7 +69,8 @@ def recover_orthogonality(
         of_class = classes[step.records]
         for label in np.unique(of_class):
             rows = of_class == label
-            splits[label].add(step.gradient[rows] * step.unit, step.records[rows])
+            # Without the last column, a group's size: directions are compared.
+            splits[label].add(step.gradient[rows, :-1] * step.unit, step.records[rows])
     found = np.full(records, -1, dtype=np.int64)
     reference: Floats | None = None
     for split in sorted((split for split in splits if split.size), key=lambda split: -split.size):

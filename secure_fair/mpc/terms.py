@@ -61,7 +61,7 @@ class AuditorProgram(Protocol):
 
 def orthogonality_shape(settings: Settings, public: PublicShape, n: int) -> OrthogonalityShape:
     classes = public.classes if settings.fairness.criterion == "odds" else 0
-    return OrthogonalityShape(n, public.width, public.columns, classes)
+    return OrthogonalityShape(n, public.width + 1, public.columns, classes)
 
 
 def adversary_shape(settings: Settings, public: PublicShape, n: int) -> AdversaryShape:
@@ -86,11 +86,13 @@ class SecureOrth:
             classes = torch.nn.functional.one_hot(labels.cpu().long(), self._public.classes)
         self._announce(positions)
         shape = orthogonality_shape(self._settings, self._public, len(h))
-        self._step = orthogonality.DeveloperStep(self._party, shape, encode(self._centred), classes)
+        ring = encode(objectives.with_bias(self._centred))
+        self._step = orthogonality.DeveloperStep(self._party, shape, ring, classes)
 
     def finish(self) -> torch.Tensor:
         sums = decode(self._step.finish(), FRACTION_BITS).to(self._centred)
-        value, gradient = objectives.orth_from_sums(self._centred, sums, self._labels)
+        attributes = len(self._public.groups)
+        value, gradient = objectives.orth_from_sums(self._centred, sums, self._labels, attributes)
         return released_gradient(self._centred, gradient, value)
 
     def state(self) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import partial
 
@@ -29,7 +30,10 @@ def batches(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor |
 
 
 def oracle(centred: torch.Tensor, onehot: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-    """ORTH spelled out: for each block, dimension and group, the mean product of the centred feature and membership."""
+    """ORTH spelled out: for each block, dimension and group, the mean product of the centred feature and membership.
+
+    Less its average over random assignments of the block's attributes (the variance of a mean drawn without replacement).
+    """
     groups = labels.tolist() if labels is not None else [0] * len(centred)
     total = torch.zeros((), dtype=centred.dtype)
     for block in set(groups):
@@ -37,7 +41,27 @@ def oracle(centred: torch.Tensor, onehot: torch.Tensor, labels: torch.Tensor | N
         for k in range(onehot.shape[1]):
             mean = torch.stack([centred[i] * float(onehot[i, k]) for i in rows]).mean(dim=0)
             total = total + (mean**2).sum()
+            if len(rows) > 1:
+                members = [float(onehot[i, k]) for i in rows]
+                share = sum(members) / len(members)
+                squares = sum((centred[i] ** 2).sum() for i in rows)
+                total = total - share * (1 - share) * squares / (len(rows) * (len(rows) - 1))
     return total
+
+
+@pytest.mark.parametrize("criterion", ["odds", "parity"])
+def test_orth_averages_to_zero_over_all_assignments_of_the_attributes(criterion: str) -> None:
+    """Exactly, by going through all 5! assignments in each block: a batch without bias gives no penalty."""
+    generator = torch.Generator().manual_seed(3)
+    labels = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 1, 1]) if criterion == "odds" else None
+    centred = objectives.centre(torch.randn(10 if criterion == "odds" else 5, 4, generator=generator).double(), labels)
+    codes = torch.tensor([0, 1, 2, 1, 1])
+    values = []
+    for order in itertools.permutations(range(5)):
+        again = codes[list(order)].repeat(len(centred) // 5)
+        values.append(objectives.orth_value(centred, functional.one_hot(again), labels))
+    assert max(values) > 0.01  # single assignments do have one
+    assert_close(torch.stack(values).mean(), torch.zeros((), dtype=torch.float64))
 
 
 @EXAMPLES
@@ -105,25 +129,31 @@ def test_orth_is_zero_without_and_positive_with_a_difference_in_group_means() ->
     onehot = functional.one_hot(torch.tensor([0, 1, 0, 1]))
     same = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
     apart = same[[0, 2, 1, 3]]
-    assert objectives.orth_loss(same, onehot, None) < 1e-20
+    assert objectives.orth_loss(same, onehot, None) < 0  # less than chance would give
     assert objectives.orth_loss(apart, onehot, None) > 0.1
 
 
 def test_odds_ignores_a_difference_that_the_classes_explain() -> None:
     onehot = functional.one_hot(torch.tensor([0, 0, 1, 1]))
     h = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
-    assert objectives.orth_loss(h, onehot, torch.tensor([0, 0, 1, 1])) < 1e-20
+    assert objectives.orth_loss(h, onehot, torch.tensor([0, 0, 1, 1])).abs() < 1e-20
     assert objectives.orth_loss(h, onehot, None) > 0.1
 
 
 def test_one_hot_coding_gives_half_of_the_signed_coding() -> None:
-    """Two groups: || Uc^T T ||^2 = || Uc^T s ||^2 / 2 for s = +1/-1, since the columns of Uc^T T are opposite."""
+    """Two groups: || Uc^T T ||^2 = || Uc^T s ||^2 / 2 for s = +1/-1, since the columns of Uc^T T are opposite.
+
+    What chance gives is halved alike, and vanishes as 1/n: many copies of the nine records show the limit.
+    """
     generator = torch.Generator().manual_seed(1)
     centred = objectives.centre(torch.randn(9, 4, generator=generator, dtype=torch.float64), None)
     onehot = functional.one_hot(torch.randint(2, (9,), generator=generator), 2)
     signed = (2 * onehot[:, 1:] - 1).double()
     expected = (centred.T @ signed / 9).square().sum() / 2
-    assert_close(objectives.orth_value(centred, onehot, None), expected)
+    assert_close(objectives.orth_value(centred, onehot, None), objectives.orth_value(centred, signed, None) / 2)
+    copies = 100_000
+    many = objectives.orth_value(centred.repeat(copies, 1), onehot.repeat(copies, 1), None)
+    torch.testing.assert_close(many, expected, rtol=1e-4, atol=0)
 
 
 @EXAMPLES

@@ -123,7 +123,7 @@ NAMES = {"orth": "orthogonality gradient, sum scale", "adv": "adversary gradient
 def _orth(h: Tensor, onehot: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, float]:
     """The exact integers of T (T^T H) for H rounded to 16 fractional bits."""
     centred = objectives.centre(objectives.normalise(h), labels)
-    encoded = torch.round(centred.detach().double() * 2**16).long()
+    encoded = torch.round(objectives.with_bias(centred.detach().double()) * 2**16).long()
     opened = torch.empty_like(encoded)
     for rows in objectives.blocks(labels, len(h)):
         opened[rows] = onehot[rows] @ (onehot[rows].T @ encoded[rows])

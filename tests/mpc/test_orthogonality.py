@@ -28,7 +28,7 @@ JOINED = OrthogonalityShape(20, 16, 5, 2)  # two attributes, of two and three gr
 
 @dataclass
 class Step:
-    """One step's inputs, what was opened, and both sides' traffic."""
+    """One step's inputs (of width d - 1: the protocol's last column is 1), what was opened, and both sides' traffic."""
 
     centred: torch.Tensor
     onehot: torch.Tensor
@@ -44,7 +44,8 @@ def one_hot(n: int, k: int) -> torch.Tensor:
 
 def inputs(shape: OrthogonalityShape) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     labels = torch.randint(0, shape.classes, (shape.n,)) if shape.classes else None
-    centred = objectives.centre(objectives.normalise(torch.randn(shape.n, shape.d, dtype=torch.float64)), labels)
+    h = torch.randn(shape.n, shape.d - 1, dtype=torch.float64)
+    centred = objectives.centre(objectives.normalise(h), labels)
     groups = (2, 3) if shape == JOINED else (shape.k,)
     return centred, torch.cat([one_hot(shape.n, k) for k in groups], dim=1), labels
 
@@ -60,7 +61,8 @@ def steps(network: Network) -> dict[OrthogonalityShape, Step]:
         meter, results = Meter(party.peer), []
         for shape, (centred, _, labels) in given.items():
             classes = None if labels is None else torch.nn.functional.one_hot(labels, shape.classes)
-            opened = orthogonality.DeveloperStep(party, shape, encode(centred), classes).finish()
+            ring = encode(objectives.with_bias(centred))
+            opened = orthogonality.DeveloperStep(party, shape, ring, classes).finish()
             results.append((opened, meter.lap()))
         return results
 
@@ -85,6 +87,7 @@ def test_gradient_equals_plaintext(steps: dict[OrthogonalityShape, Step], shape:
     """The ring is exact, so the only error is the rounding of H: 2^-17 for each record of one's groups."""
     step = steps[shape]
     in_ring = objectives.orth_gradient_sum_scale(encode(step.centred), step.onehot, step.labels)
+    in_ring[:, -1] *= 1 << FRACTION_BITS  # the column of ones has fractional bits as well
     assert torch.equal(step.opened, in_ring)
 
     plain = objectives.orth_gradient_sum_scale(step.centred, step.onehot, step.labels)
