@@ -45,8 +45,6 @@ epochs = 3
 batch_size = 256
 learning_rate = 2e-3
 threads = 1
-[fairness]
-weight = 5000.0
 [privacy]
 epsilon = 2.0
 store_values = true

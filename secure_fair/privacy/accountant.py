@@ -22,6 +22,9 @@ from secure_fair.errors import RefusedError
 UNIT = 10**12
 UNBOUNDED = 2**61
 FRACTION_BITS = 16
+# A record's vector ends with this constant, which counts. Small, since every unit of the vector's norm is paid for in
+# noise and a count needs less precision than a direction; a power of two, exact in fixed point.
+COUNTER = 0.25
 _STEPS = 100
 
 
@@ -150,7 +153,7 @@ def rho_of(epsilon: float, delta: float) -> float:
 
 
 def norm_limit_squared(blocks: int, clip: float) -> int:
-    """Largest squared L2 norm of a record's integer vector: floor((R 2^f)^2), R = sqrt(blocks + 1) * clip, exactly."""
+    """Largest squared L2 norm of a record's integer vector: floor((R 2^f)^2), R^2 = (blocks + COUNTER^2) clip^2."""
     return math.floor(_radius_squared(blocks, clip) * (1 << 2 * FRACTION_BITS))
 
 
@@ -169,7 +172,7 @@ def moment_sensitivity(categories: Sequence[int], blocks: int, clip: float, weig
 def _radius_squared(blocks: int, clip: float) -> Fraction:
     if not (math.isfinite(clip) and 0 < clip <= 2**10 and 1 <= blocks <= 2):
         raise RefusedError(f"clip {clip} with {blocks} feature blocks: clip must be in (0, 1024] and blocks 1 or 2")
-    return (blocks + 1) * Fraction(clip) ** 2
+    return (blocks + Fraction(COUNTER) ** 2) * Fraction(clip) ** 2
 
 
 def _ceil_sqrt(x: Fraction) -> int:

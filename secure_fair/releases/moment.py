@@ -16,7 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from secure_fair.errors import DataError, RefusedError
-from secure_fair.privacy.accountant import FRACTION_BITS, Cost, moment_sensitivity, noise_scale, norm_limit_squared
+from secure_fair.privacy.accountant import (
+    COUNTER,
+    FRACTION_BITS,
+    Cost,
+    moment_sensitivity,
+    noise_scale,
+    norm_limit_squared,
+)
 from secure_fair.releases.noise import discrete_gaussian
 
 Integers = npt.NDArray[np.int64]
@@ -125,9 +132,9 @@ class FeatureMap:
 
 
 def vectors(maps: Sequence[FeatureMap], features: Sequence[npt.NDArray[np.floating]]) -> Floats:
-    """u [n, D]: each feature [n, d] through its map, side by side, and a 1. Four bytes a number, filled in place."""
+    """u [n, D]: each feature [n, d] through its map, side by side, and COUNTER. Four bytes a number, filled in place."""
     width = sum(feature_map.matrix.shape[1] for feature_map in maps) + 1
-    u = np.ones((len(features[0]), width), dtype=np.float32)
+    u = np.full((len(features[0]), width), COUNTER, dtype=np.float32)
     start = 0
     for feature_map, feature in zip(maps, features, strict=True):
         stop = start + feature_map.matrix.shape[1]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from secure_fair.privacy.accountant import COUNTER
 from secure_fair.releases.moment import Floats, Integers, MomentPlan
 
 Array = npt.NDArray[np.float64]
@@ -96,7 +97,7 @@ def _fit(
     grams = np.zeros((classes, dimension - 1, dimension - 1))
     offsets = np.zeros((classes, columns))
     centred = np.zeros((classes, dimension - 1, columns))
-    noises = np.zeros(classes)
+    noises = np.zeros_like(grams)
     sizes = np.zeros(classes)
     prior = np.concatenate([[0.5] if k == 2 else [1 / k] * k for k in categories])
     for block, members in enumerate(_members(len(u), labels, classes)):
@@ -106,12 +107,13 @@ def _fit(
         for part in _chunks(members):
             rows = u[part, :-1] - means[block]
             grams[block] += rows.T @ rows
-        trust = _OFFSET_VARIANCE / (_OFFSET_VARIANCE + noise / size**2)
-        offsets[block] = np.clip(prior + trust * (sums[block, -1] / size - prior), 0.0, 1.0)
-        centred[block] = sums[block, :-1] - np.outer(means[block], sums[block, -1])  # the 1's row carries noise too
-        noises[block] = noise * (1 + means[block] @ means[block])
+        counts = sums[block, -1] / COUNTER
+        trust = _OFFSET_VARIANCE / (_OFFSET_VARIANCE + noise / (COUNTER * size) ** 2)
+        offsets[block] = np.clip(prior + trust * (counts / size - prior), 0.0, 1.0)
+        centred[block] = sums[block, :-1] - np.outer(means[block], counts)  # these carry noise too
+        noises[block] = noise * (np.eye(dimension - 1) + np.outer(means[block], means[block]) / COUNTER**2)
     spread = (offsets * (1 - offsets)).mean(axis=0)  # [J], the variance of t
-    shared = _solve(grams.sum(axis=0), centred.sum(axis=0), noises.sum(), spread, extra, sizes.sum())
+    shared = _solve(grams.sum(axis=0), centred.sum(axis=0), noises.sum(axis=0), spread, extra, sizes.sum())
     betas = np.repeat(shared[None], classes, axis=0)
     if classes > 1:
         for block in range(classes):
@@ -120,15 +122,19 @@ def _fit(
     return SoftAttributes(categories, means, offsets, betas)
 
 
-def _solve(gram: Array, moment: Array, noise: float, spread: Array, extra: Array, records: float) -> Array:
-    """Posterior mean of beta [D-1, J], a column at a time, in the eigenbasis of the Gram matrix."""
+def _solve(gram: Array, moment: Array, noise: Array, spread: Array, extra: Array, records: float) -> Array:
+    """Posterior mean of beta [D-1, J], a column at a time, in the eigenbasis of the Gram matrix.
+
+    noise: covariance [D-1, D-1] of each column's noise, of which the diagonal in that basis is used.
+    """
     values, basis = np.linalg.eigh(gram)
     values = np.maximum(values, 0.0)
     rotated = basis.T @ moment  # [D-1, J]
+    own = np.einsum("dj,de,ej->j", basis, noise, basis)
     betas = np.empty_like(moment)
     for column, z in enumerate(rotated.T):
         # the small number keeps a direction without data and without noise finite
-        rest = (spread[column] + extra[column]) * values + noise + 1e-12
+        rest = (spread[column] + extra[column]) * values + own + 1e-12
         taus = _EXPLAINED * spread[column] * records / max(values.sum(), 1e-12)
         variance = taus[:, None] * values**2 + rest  # [candidates, D-1]
         likelihood = -0.5 * (np.log(variance) + z**2 / variance).sum(axis=1)

@@ -79,7 +79,7 @@ def test_sensitivity_against_brute_force(
     categories: tuple[int, ...], blocks: int, clip: float, weight_bits: int
 ) -> None:
     """The largest change over every pair of attribute rows of one person, its vectors being as long as they may be."""
-    radius = math.sqrt(blocks + 1) * clip * 2.0 ** (16 + weight_bits)
+    radius = math.sqrt(blocks + 1 / 16) * clip * 2.0 ** (16 + weight_bits)
     columns = [np.eye(k)[:, 1:] if k == 2 else np.eye(k) for k in categories]
     rows = [np.concatenate(row) for row in itertools.product(*columns)]  # every combination of attributes
     largest = max(np.linalg.norm(a - b) for a in rows for b in rows) * radius
@@ -92,7 +92,7 @@ def test_account_of_releases_attributes_and_records_equals_an_independent_one() 
     """j releases, A attributes and m records a person: OpenDP's map over a distance found by brute force."""
     releases, categories, m, epsilon = 3, (2, 4), 20, 2.0
     generator = np.random.default_rng(0)
-    radius = math.sqrt(2) * 2**16
+    radius = math.sqrt(1 + 1 / 16) * 2**16  # a feature of unit norm and the constant 1/4
     u = generator.normal(size=(m, 5))
     u *= radius / np.linalg.norm(u, axis=1, keepdims=True)
     weights = np.full(m, 2**16 // m)

@@ -27,7 +27,7 @@ def within_the_bound(categories: int, records: int) -> bool:
     """Play the game `REPETITIONS` times: each class of one release is a canary of its own, with noise of its own."""
     weighted = records > 1
     plan = MomentPlan((categories,), classes=1000, dimension=2, weighted=weighted)
-    vectors = np.tile(np.array([[1.0, 1.0]], dtype=np.float32), (records, 1))  # as long as allowed: sqrt(2)
+    vectors = np.tile(np.array([[1.0, 0.25]], dtype=np.float32), (records, 1))  # as long as allowed
     persons = ["canary"] * records if weighted else None
     tables = [np.tile(np.eye(categories, dtype=np.int64)[category], (records, 1)) for category in (0, 1)]
     zero, one = (quantise(vectors, plan).T @ moment.attribute_columns([table], persons) for table in tables)  # [D, J]

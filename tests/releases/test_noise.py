@@ -66,8 +66,8 @@ def release_follows_the_account() -> bool:
     share[:1000] = 2**63 - 1
     share[1000:1100] = -(2**63)
     difference = (noised(share, PLAN, COST).view(np.uint64) - share.view(np.uint64)).view(np.int64)
-    # independent of the code under test: two changed numbers an attribute for K = 3, one for K = 2, ||u|| = sqrt(2)
-    sensitivity = math.sqrt(3) * math.sqrt(2) * 2**16
+    # independent of the code under test: two changed numbers an attribute for K = 3, one for K = 2, ||u||^2 = 1 + 1/16
+    sensitivity = math.sqrt(3) * math.sqrt(1 + 1 / 16) * 2**16
     return follows_the_law(difference.ravel(), sensitivity / math.sqrt(2 * COST.rho / 1e12))
 
 

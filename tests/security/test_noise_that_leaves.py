@@ -32,6 +32,7 @@ EDGE[0] = 2**63 - 1  # record 0 has the attribute: the moment is the largest num
 EDGE[3, ::2] = 1  # and one beyond it, the smallest, in every second place
 ANY = np.random.default_rng(0).integers(-(2**63), 2**63 - 1, (20, 2001), dtype=np.int64)
 LABELS = np.arange(20) % 3
+LENGTH = math.sqrt(1 + 1 / 16)  # of u: a feature of unit norm and the constant 1/4
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Case:
 
     u: Integers
     columns: Integers = field(default_factory=lambda: SEX)
-    factor: float = math.sqrt(2) / math.sqrt(2 * RHO)  # ||u|| = sqrt 2, one changed number, at rho
+    factor: float = LENGTH / math.sqrt(2 * RHO)  # one changed number, at rho
     says: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     labels: Integers | None = None
@@ -54,19 +55,22 @@ CASES = {
     "one record a block": Case(ANY, says={"block": 0}),
     "a block larger than all": Case(ANY, says={"block": 2**31 - 1}),
     "three groups": Case(
-        ANY, np.eye(3, dtype=np.int64)[TONE], 2 / math.sqrt(2 * RHO), settings={"attributes__columns": '["SkinTone"]'}
+        ANY,
+        np.eye(3, dtype=np.int64)[TONE],
+        math.sqrt(2) * LENGTH / math.sqrt(2 * RHO),
+        settings={"attributes__columns": '["SkinTone"]'},
     ),
     "classes": Case(ANY, settings={"fairness__criterion": "odds"}, says={"classes": 3}, labels=LABELS),
-    "a clip of its own": Case(ANY, factor=0.5 * math.sqrt(2) / math.sqrt(2 * RHO), settings={"privacy__clip": 0.5}),
+    "a clip of its own": Case(ANY, factor=0.5 * LENGTH / math.sqrt(2 * RHO), settings={"privacy__clip": 0.5}),
     "people with several records": Case(
         ANY,
         SEX * WEIGHTS[np.arange(20) % 8][:, None],
-        2**16 * math.sqrt(2) / math.sqrt(2 * RHO),
+        2**16 * LENGTH / math.sqrt(2 * RHO),
         settings={"people": 8},
     ),
     "two moments for one epsilon": Case(
         ANY,
-        factor=math.sqrt(2) / math.sqrt(RHO),
+        factor=LENGTH / math.sqrt(RHO),
         says={"releases": 2},
         settings={"privacy__refresh": '"epoch"', "training__epochs": 2},
     ),
@@ -88,8 +92,8 @@ def test_the_noise_follows_the_law_of_its_cost(office: Office, name: str) -> Non
     for index, moment in enumerate(opened):
         u = np.pad(case.u, ((0, 0), (0, len(moment) - 2001)))
         noise = (moment.view(np.uint64) - (u.T @ joint).view(np.uint64)).view(np.int64).ravel()
-        # the second of two has the current representation too: ||u|| = sqrt 3
-        scale = 2**16 * case.factor * math.sqrt(1 + index / 2)
+        # the second of two has the current representation too: ||u||^2 = 2 + 1/16
+        scale = 2**16 * case.factor * math.sqrt(1 + index / LENGTH**2)
         assert noise.size >= 2000
         assert follows_the_law(noise, scale), f"false alarm {FALSE_ALARM}"
         assert not follows_the_law(noise, scale / 2)
