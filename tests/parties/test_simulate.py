@@ -106,7 +106,7 @@ def test_the_files_of_a_run_and_their_fields(run: Path) -> None:
     assert all(set(line) >= DISCLOSED and line["to"] == "developer" and line["release"] == release for line in lines)
     if release == "gradient":
         assert [line["step"] for line in lines] == list(range(STEPS))
-        assert lines[-1]["shape"] == [TRAIN % BATCH, 96]
+        assert lines[-1]["shape"] == [TRAIN % BATCH, 97 if method == "orth" else 96]
         assert found["privacy"]["epsilon"] is None
         assert "can read every attribute" in " ".join((run / "log.txt").read_text().split())
     else:
