@@ -74,9 +74,7 @@ def orth_gradient_sum_scale(centred: Tensor, onehot: Tensor, labels: Tensor | No
     return sums
 
 
-def orth_from_sums(
-    centred: Tensor, sums: Tensor, labels: Tensor | None, attributes: int = 1
-) -> tuple[Tensor, Tensor]:
+def orth_from_sums(centred: Tensor, sums: Tensor, labels: Tensor | None, attributes: int = 1) -> tuple[Tensor, Tensor]:
     """(value, gradient) of ORTH given G [n, d + 1] in sum scale, of so many attributes joined: needs no attribute.
 
     With E_i = G_i - u_i ||Tc||_F^2 / (n_c - 1), value = sum_i <u_i, E_i> / n_c^2, equal to `orth_value`; gradient

@@ -42,9 +42,7 @@ def attack_moment(folder: Path, opened: list[Disclosure], people: People) -> Rec
     noise = plan.noise_scale(cost) * unit
     sums = moment.astype(np.float64).reshape(len(moment), classes, plan.columns) * unit  # [D, C, J]
     feature_map = FeatureMap.fit(people.features("train"), settings.privacy.rank, settings.training.seed)
-    u, outsiders = (
-        vectors([feature_map], [people.features(split)]).astype(np.float64) for split in ("train", "test")
-    )
+    u, outsiders = (vectors([feature_map], [people.features(split)]).astype(np.float64) for split in ("train", "test"))
     soft = _soft_attributes(folder, people)
     model = {split: [np.clip(table, _CERTAIN, 1 - _CERTAIN) for table in tables] for split, tables in soft.items()}
     expected = np.concatenate([table[:, 1:] if table.shape[1] == 2 else table for table in model["train"]], axis=1)

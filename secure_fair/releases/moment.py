@@ -132,7 +132,7 @@ class FeatureMap:
 
 
 def vectors(maps: Sequence[FeatureMap], features: Sequence[npt.NDArray[np.floating]]) -> Floats:
-    """u [n, D]: each feature [n, d] through its map, side by side, and COUNTER. Four bytes a number, filled in place."""
+    """u [n, D]: each feature [n, d] through its map, side by side, and COUNTER. Four bytes a number, in place."""
     width = sum(feature_map.matrix.shape[1] for feature_map in maps) + 1
     u = np.full((len(features[0]), width), COUNTER, dtype=np.float32)
     start = 0

@@ -32,7 +32,7 @@ def batches(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor |
 def oracle(centred: torch.Tensor, onehot: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
     """ORTH spelled out: for each block, dimension and group, the mean product of the centred feature and membership.
 
-    Less its average over random assignments of the block's attributes (the variance of a mean drawn without replacement).
+    Less its average over assignments of the block's attributes: the variance of a mean drawn without replacement.
     """
     groups = labels.tolist() if labels is not None else [0] * len(centred)
     total = torch.zeros((), dtype=centred.dtype)

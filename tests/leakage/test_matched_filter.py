@@ -108,7 +108,7 @@ def test_evidence_is_the_likelihood_ratio_of_the_moment() -> None:
 
 
 def test_few_records_with_little_noise_are_read() -> None:
-    """The filter has power: at an epsilon that protects nobody, it finds the coins of a small data set, and no others."""
+    """The filter has power: at an epsilon that protects nobody, it finds the coins of few records, and no others."""
     generator = np.random.default_rng(10)
     coins = generator.integers(0, 2, 64)
     vectors = np.concatenate([generator.normal(size=(64, 96)) / math.sqrt(96), np.ones((64, 1))], axis=1)

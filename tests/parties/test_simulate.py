@@ -157,7 +157,8 @@ def test_the_moment_is_that_of_the_right_records(shared: Path) -> None:
     (stored,) = (run / "developer" / "disclosures").glob("*.npz")
     opened = np.load(stored)["value"]
     # Replacing a row moves one column for two groups and two for three, each by ||u|| = sqrt(1 + 1/16).
-    scale = math.sqrt(3) * math.sqrt(1 + 1 / 16) * 2**16 / math.sqrt(2 * gaussian_cost(EPSILON["moment"], 1e-5).rho / UNIT)
+    rho = gaussian_cost(EPSILON["moment"], 1e-5).rho / UNIT
+    scale = math.sqrt(3) * math.sqrt(1 + 1 / 16) * 2**16 / math.sqrt(2 * rho)
     assert opened.shape == (97, 8)
     assert follows_the_law((opened - u.T @ joint).ravel(), scale), f"false alarm {FALSE_ALARM}"
     assert not follows_the_law((opened - u.T @ np.roll(joint, 1, axis=0)).ravel(), scale)

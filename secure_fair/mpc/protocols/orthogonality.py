@@ -2,8 +2,8 @@
 
 Notation: H [n, d] rows of centred representation and 1, with 16 fractional bits, known to the developer; T [n, K]
 one-hot attributes as integers, known to the auditor; Y [n, C] one-hot task labels, known to the developer. A hat marks
-a masked value, [x] a sharing. All in Z_2^64 and exact: the only error is H's rounding, at most n_g 2^-17 an entry, where n_g is the
-number of records (of the class) in a record's group.
+a masked value, [x] a sharing. All in Z_2^64 and exact: the only error is H's rounding, at most n_g 2^-17 an entry,
+where n_g is the number of records (of the class) in a record's group.
 
 "parity", 4 messages = 2 rounds:                      "odds", 4 messages = 2 rounds:
 1. dev -> aud: H^                                     1. dev -> aud: H^, Y^
