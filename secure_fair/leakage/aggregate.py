@@ -46,7 +46,8 @@ def attack_moment(folder: Path, opened: list[Disclosure], people: People) -> Rec
     soft = _soft_attributes(folder, people)
     model = {split: [np.clip(table, _CERTAIN, 1 - _CERTAIN) for table in tables] for split, tables in soft.items()}
     expected = np.concatenate([table[:, 1:] if table.shape[1] == 2 else table for table in model["train"]], axis=1)
-    members, others = (_blocks(people, positions, classes) for positions in (records, people.of_split("test")))
+    members = _blocks(people, records.astype(np.int64), classes)
+    others = _blocks(people, people.of_split("test"), classes)
 
     evidence = {"train": np.empty(expected.shape), "test": np.empty((len(outsiders), expected.shape[1]))}
     for block, (rows, out) in enumerate(zip(members, others, strict=True)):
