@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ PATH = click.Path(path_type=Path, file_okay=False)
 
 EPSILON = click.FloatRange(0, min_open=True)
 RANK = click.IntRange(0)
+SYSTEMS = ("secure-fair", "crypten-tfp", "crypten-ttp", "spu", "mpyc")
 
 
 def several(
@@ -37,10 +39,9 @@ def benchmark(name: str) -> ModuleType:
 
     CrypTen 0.4.1 installs a package `benchmarks` too, which hides ours from an editable install.
     """
-    package = importlib.import_module("benchmarks")
-    own = str(Path(secure_fair.__file__).parents[1] / "benchmarks")
-    if own not in package.__path__:
-        package.__path__.insert(0, own)
+    root = str(Path(secure_fair.__file__).parents[1])
+    if sys.path[0] != root:
+        sys.path.insert(0, root)  # processes that a benchmark starts inherit it
     return importlib.import_module(f"benchmarks.{name}")
 
 
@@ -100,3 +101,31 @@ def frontier(
         return
     console.print_table(f"held-out people, {seeds} seeds", results.COLUMNS, results.lines(result))
     click.echo(f"wrote {out / 'frontier.csv'}, frontier.json, frontier.png and frontier.svg")
+
+
+@bench.command(epilog="Example: secure-fair bench primitives --out primitives")
+@click.option("--out", type=PATH, default=Path("primitives"), show_default=True, help="Folder for the results.")
+@click.option("--work", type=PATH, help="Folder for the other systems' environments and inputs; default OUT/work.")
+@click.option(
+    "--systems",
+    callback=several(click.Choice(SYSTEMS)),
+    default=",".join(SYSTEMS),
+    show_default=True,
+    help="Which to run; spu and mpyc are installed into WORK from the package index.",
+)
+@click.option("--repetitions", type=click.IntRange(min=1), default=50, show_default=True, help="Of each operation.")
+@console.json_option
+def primitives(out: Path, work: Path | None, systems: tuple[str, ...], repetitions: int, as_json: bool) -> None:
+    """Steps of ORTH and ADV, a product and the sigmoid: ours against CrypTen, SPU and MPyC.
+
+    Same inputs for all, one system after the other, on this machine. Writes OUT/primitives.json.
+    """
+    results = benchmark("primitives.results")
+    result = results.make(systems, repetitions, work or out / "work", out, console.say)
+    if as_json:
+        console.print_json(result)
+        return
+    console.print_table("single operations", results.COLUMNS, results.lines(result))
+    claims = benchmark("primitives.claims")
+    console.print_table("what they must show", ("claim", "limit", "measured", ""), claims.lines(result["claims"]))
+    click.echo(f"wrote {out / 'primitives.json'}")

@@ -104,6 +104,11 @@ def warn(text: str) -> None:
     click.echo(f"warning: {text}", err=True)
 
 
+def say(text: str) -> None:
+    """One line of progress on standard error."""
+    click.echo(text, err=True)
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, compact: bool = False) -> None:
     """A table on standard output; every column but the first is aligned to the right. `compact`: without verticals.
 

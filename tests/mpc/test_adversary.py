@@ -81,10 +81,10 @@ def test_fifty_steps_equal_plaintext(network: Network, n: int, d: int, j: int, r
 
     u, w, small = n * (d + 1), (d + 1) * j, n * j
     assert secure.developer == Traffic(
-        rounds=2, messages=4, bytes=8 * (u + w + small + w) + 4 * small + 4 * HEADER.size
+        rounds=2, messages=4, bytes=8 * (u + w + small + w) + 3 * small + 4 * HEADER.size
     )
     assert secure.auditor.messages == 4
-    assert secure.auditor.bytes == 8 * (w + small + w + n * d) + 4 * small + 4 * HEADER.size
+    assert secure.auditor.bytes == 8 * (w + small + w + n * d) + 3 * small + 4 * HEADER.size
 
 
 @pytest.mark.parametrize("j", [1, 6])

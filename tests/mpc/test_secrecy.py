@@ -107,12 +107,12 @@ def test_every_message_of_adv_is_uniform(network: Network) -> None:
     for party, phases in (("developer", 1), ("auditor", 1)):
         for position in range(4):
             body = seen.frames(party, position, 4)
-            if position == phases:  # 23 of 32 bits: the two lower bytes of each are full
-                words = torch.frombuffer(bytearray(body), dtype=torch.int32)
-                assert int(words.min()) >= 0
-                assert int(words.max()) < 2**23
-                assert uniform(words & 0xFF) > FALSE_ALARM
-                assert uniform(words >> 15) > FALSE_ALARM
+            if position == phases:  # 23 of 24 bits: of three bytes the two lower ones are full
+                low, middle, high = torch.frombuffer(bytearray(body), dtype=torch.uint8).reshape(-1, 3).T.long()
+                assert int(high.max()) < 2**7
+                assert uniform(low) > FALSE_ALARM
+                assert uniform(middle) > FALSE_ALARM
+                assert uniform(high, 2**7) > FALSE_ALARM
             else:
                 assert uniform(body) > FALSE_ALARM, (party, position)
 
@@ -139,7 +139,7 @@ def test_messages_stay_uniform_to_one_who_knows_the_developers_side(
         seen.append(watch(network, shape, table(flipped=False)))
     for position in range(frames):
         if (shape, position) == (ADV, 1):
-            continue  # phases have 23 of 32 bits; see above
+            continue  # phases have 23 of 24 bits; see above
         first, second = (
             torch.frombuffer(bytearray(each.frames("developer", position, frames)), dtype=torch.int64) for each in seen
         )

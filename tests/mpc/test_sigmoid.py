@@ -17,7 +17,14 @@ from secure_fair.mpc.engine.randomness import RingGenerator
 from secure_fair.mpc.engine.sharing import FRACTION_BITS, decode, encode
 from secure_fair.mpc.kinds import Kind
 from secure_fair.mpc.protocols import waves as waves_module
-from secure_fair.mpc.protocols.sigmoid import PHASE_BITS, RANGE, masked_phase, scaled_sigmoid, sine_tuple
+from secure_fair.mpc.protocols.sigmoid import (
+    PHASE_BITS,
+    RANGE,
+    masked_phase,
+    opened_phase,
+    scaled_sigmoid,
+    sine_tuple,
+)
 from secure_fair.mpc.protocols.waves import WAVE_BITS, waves
 from secure_fair.transport.wire import HEADER
 from tests.mpc.chi_square import uniform
@@ -37,9 +44,8 @@ def secure_sigmoid(
         meter, dealt = Meter(party.peer), party.source.next("sigmoid").sine("s")
         ours = masked_phase(mine, IN_BITS, dealt)
         party.send(Kind.MASKED, ours)
-        (theirs,) = party.receive(Kind.MASKED, ours.shape, dtype=torch.int32)
-        opened = (ours.long() + theirs.long()) & ((1 << PHASE_BITS) - 1)
-        return scaled_sigmoid(ours, theirs, dealt, factor, bits), meter.lap(), opened
+        (theirs,) = party.receive(Kind.MASKED, ours.shape, dtype=torch.uint8)
+        return scaled_sigmoid(ours, theirs, dealt, factor, bits), meter.lap(), opened_phase(ours, theirs)
 
     outcome = network.run(
         Plan(((program, 1),)),
@@ -53,11 +59,11 @@ def secure_sigmoid(
 
 @pytest.mark.parametrize("elements", [64, 4096])
 @pytest.mark.parametrize(("factor", "bits"), [(1.0, 36), (1.0, 31), (28.0, 27), (0.1 / 64, 42), (0.001 / 512, 50)])
-def test_one_round_four_bytes_and_small_error(network: Network, elements: int, factor: float, bits: int) -> None:
+def test_one_round_three_bytes_and_small_error(network: Network, elements: int, factor: float, bits: int) -> None:
     x = torch.linspace(-RANGE, RANGE, elements, dtype=torch.float64)
     result, traffic, _ = secure_sigmoid(network, x, factor, bits)
     assert float((result / factor - (torch.sigmoid(x) - 0.5)).abs().max()) <= 1e-4
-    assert traffic == Traffic(rounds=1, messages=1, bytes=4 * elements + HEADER.size)
+    assert traffic == Traffic(rounds=1, messages=1, bytes=3 * elements + HEADER.size)
 
 
 @pytest.mark.parametrize("constant", [0.0, -RANGE])

@@ -36,7 +36,7 @@ from secure_fair.mpc.engine.sharing import FRACTION_BITS, from_share
 from secure_fair.mpc.kinds import Kind
 from secure_fair.mpc.protocols import truncation
 from secure_fair.mpc.protocols.product import auditor_share, developer_share
-from secure_fair.mpc.protocols.sigmoid import RANGE, masked_phase, scaled_sigmoid, sine_tuple
+from secure_fair.mpc.protocols.sigmoid import PHASE_BYTES, RANGE, masked_phase, scaled_sigmoid, sine_tuple
 
 OPENED = "adversary gradient times step size"
 WEIGHT_BITS = 24
@@ -120,7 +120,7 @@ class DeveloperStep:
         """(r w^T as int64 [n, d] with `gradient_bits` fractional bits, the new share of w)."""
         party, shape, step, u, w = self._party, self._shape, self._step, self._u, self._w
         (w_masked,) = party.receive(Kind.MASKED, w.shape)
-        (their_phase,) = party.receive(Kind.MASKED, (shape.n, shape.j), dtype=torch.int32)
+        (their_phase,) = party.receive(Kind.MASKED, (shape.n, shape.j, PHASE_BYTES), dtype=torch.uint8)
         z = OPERATIONS["matmul"](u, w) + developer_share(step, "logits", w_masked)  # [n, J]
         sine = step.sine("sigmoid")
         phase = masked_phase(z, FRACTION_BITS + WEIGHT_BITS, sine)
@@ -152,7 +152,7 @@ def auditor_step(
     party.send(Kind.MASKED, step.mask("w'").hide(share))
     party.send(Kind.MASKED, phase)
 
-    (their_phase,) = party.receive(Kind.MASKED, (shape.n, shape.j), dtype=torch.int32)
+    (their_phase,) = party.receive(Kind.MASKED, (shape.n, shape.j, PHASE_BYTES), dtype=torch.uint8)
     rate = shape.rate / shape.n
     # sigmoid - t = (sigmoid - 1/2) - (t - 1/2), and t is ours
     centred_target = (2 * t - 1) * round(rate * 2.0 ** (shape.residual_bits - 1))

@@ -4,7 +4,7 @@ With an odd extension over a period of 2L, sigmoid(x) - 1/2 = sum_k c_k sin(k pi
 sharings of c_k sin(k pi r / L) and c_k cos(k pi r / L):
 
 1. each party shifts its share of x down to 16 fractional bits, subtracts its share of r, reduces modulo the period
-   (which divides the ring, so a wrapped share does no harm and the shift is off by one unit at most), sends 4 bytes;
+   (which divides the ring, so a wrapped share does no harm and the shift is off by one unit at most), sends 3 bytes;
 2. both know o = x - r, uniform whatever x is; sin(k pi (o + r) / L) is linear in the dealt shares: no more messages.
 
 L = 64 and 96 terms fit sigmoid to 7e-7 on |x| <= 56. Beyond L the series folds back, so the range must hold by
@@ -28,6 +28,7 @@ RANGE = 56.0
 TERMS = 96
 PHASE_BITS = FRACTION_BITS + 7  # the period 2 L = 2^7
 VALUE_BITS = 18  # of the dealt sines; 96 roundings of 2^-19 add up to about 1e-5
+PHASE_BYTES = 3
 _PHASE_MASK = (1 << PHASE_BITS) - 1
 
 
@@ -46,21 +47,28 @@ def sine_tuple(shape: tuple[int, ...]) -> Sine:
 
 
 def masked_phase(share: torch.Tensor, bits: int, dealt: SineShare) -> torch.Tensor:
-    """Step 1: this party's share of x - r, int32 (4 bytes an element); `share` has `bits` fractional bits."""
+    """Step 1: this party's share of x - r as bytes, uint8 [*shape, 3]; `share` has `bits` fractional bits."""
     phase = logical_shift(share, bits - FRACTION_BITS) if bits > FRACTION_BITS else share
-    return ((phase - dealt.phase) & _PHASE_MASK).to(torch.int32)
+    masked = (phase - dealt.phase) & _PHASE_MASK
+    return torch.stack([masked >> 8 * place & 0xFF for place in range(PHASE_BYTES)], dim=-1).to(torch.uint8)
+
+
+def opened_phase(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+    """x - r modulo the period, int64, from the bytes of both parties; uniform whatever x is."""
+    total = ours.to(torch.int64) + theirs.to(torch.int64)  # byte by byte, carries follow
+    return (total * torch.tensor([1 << 8 * place for place in range(PHASE_BYTES)])).sum(-1) & _PHASE_MASK
 
 
 def scaled_sigmoid(
     ours: torch.Tensor, theirs: torch.Tensor, dealt: SineShare, factor: float, bits: int
 ) -> torch.Tensor:
-    """Step 2: this party's share of factor * (sigmoid(x) - 1/2), with `bits` fractional bits.
+    """Step 2: this party's share of factor * (sigmoid(x) - 1/2), with `bits` fractional bits, from both masked phases.
 
     A public factor (a learning rate) costs nothing here, while a multiplication of the result would need another
     truncation. factor * 2^(bits - VALUE_BITS), the scale at which the weights of the dealt values are rounded, must be
     below 2^32, and above 2^13 for an error below 1e-4 of the factor.
     """
-    opened = (ours.to(torch.int64) + theirs.to(torch.int64)) & _PHASE_MASK
+    opened = opened_phase(ours, theirs)
     order = np.arange(1, TERMS + 1).reshape(-1, *[1] * opened.ndim)
     sine, cosine = waves(order * opened.numpy(), PHASE_BITS)  # [terms, *shape]
     scale_bits = 16

@@ -1,0 +1,1 @@
+"""`secure-fair bench primitives`: single operations, ours and other systems', on the same inputs."""
