@@ -22,4 +22,8 @@ def run_dealer(network: NetworkSettings, log_file: Path | None) -> int:
 
     with opened(network) as links, links.acceptor() as acceptor:
         developer, auditor = links.accept(acceptor, "developer", "auditor")
-        return serve_session(developer, auditor, log)
+
+        def progress(dealt: int, planned: int) -> None:
+            links.where = f"{dealt} of {planned} steps dealt"
+
+        return serve_session(developer, auditor, log, progress)

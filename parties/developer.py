@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -10,28 +11,32 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from parties.continuation import run_name
 from parties.handshake import developer_hello, fresh_nonce
 from parties.links import Links, opened
-from parties.messages import PROTOCOL_VERSION, DeveloperHello, Positions, encode_step
-from parties.metering import Cost, Meter, MeteredTerm
-from parties.moments import can_reuse, lost_session, releases
+from parties.messages import COUNT_BYTES, PROTOCOL_VERSION, DeveloperHello, Positions, decode_count, encode_step
+from parties.metering import COST_FILE, Cost, Meter, MeteredTerm
+from parties.moments import arrived, can_reuse, forget, lost_session, releases
 from parties.schedule import training_plan
 from parties.soft_attributes import BLOCK, MomentTerm, SoftTable, response_term, reused_term
-from secure_fair.errors import RunError
+from secure_fair import checkpoint
+from secure_fair.errors import ProtocolError, RunError
 from secure_fair.fairness import methods
 from secure_fair.fairness.terms import FairnessTerm
 from secure_fair.model.classifier import FairClassifier
 from secure_fair.mpc.dealing.plan import Plan
 from secure_fair.mpc.dealing.source import CorrelationSource
 from secure_fair.mpc.engine.party import Party
+from secure_fair.mpc.engine.randomness import SEED_BYTES, RingGenerator
 from secure_fair.mpc.kinds import Kind
 from secure_fair.mpc.terms import PublicShape, SecureMethod
 from secure_fair.privacy.disclosures import DisclosureLog
 from secure_fair.settings import Settings
-from secure_fair.training.loop import Splits, TrainingResult, train
+from secure_fair.training.loop import CHECKPOINTS, Splits, TrainingResult, description, train
 from secure_fair.training.setup import developer_side
 
 Progress = Callable[[str, int, int], None]
+_log = logging.getLogger(__name__)
 
 
 def run_developer(
@@ -52,8 +57,8 @@ def run_developer(
     began = time.perf_counter()
     method = methods.get(method_name)
     method.require_release(release)
-    if resume and (release == "gradient" or (release == "moment" and settings.privacy.refresh == "epoch")):
-        raise RunError(f"{out}: a run that asks the auditor again and again cannot be resumed; start it again")
+    if resume and (out / COST_FILE).exists():
+        raise RunError(f"{out}: this run is complete; name another folder")
     if resume and reuse is None and can_reuse(settings, release, out):
         reuse = out
     if settings.training.threads:
@@ -65,19 +70,25 @@ def run_developer(
     def fit(term: FairnessTerm) -> TrainingResult:
         return train(model, term, weight, splits, settings, out, lambda d, t: progress("training", d, t), resume=resume)
 
+    if not resume:
+        (out / COST_FILE).unlink(missing_ok=True)
+        if reuse != out:
+            forget(out)
+
     if release == "none" or reuse is not None:
         if reuse is None:
             term: FairnessTerm = methods.factory(method.plain)(settings, (), model.width)
         else:
             table = SoftTable.load(reuse, splits)
-            table.save(out)
+            if reuse != out:
+                table.save(out)
             term = reused_term(settings, method, table, model.width)
         result = fit(term)
         total = time.perf_counter() - began
         Cost(result.steps, 0.0, 0, 0, 0, 0, 0.0, result.train_seconds, total).write(out)
         return result
     with opened(settings.network) as links, DisclosureLog(out, release, store=settings.privacy.store_values) as log:
-        run = Run(settings, method, release, out, links, log, model, splits, progress, resume)
+        run = Run(settings, method, release, weight, out, links, log, model, splits, progress, resume)
         result = fit(_TERMS[release](run))
         run.end()
     run.meter.cost(result, run.dealt, time.perf_counter() - began).write(out)
@@ -92,6 +103,7 @@ class Run:
         settings: Settings,
         method: methods.Method,
         release: str,
+        weight: float,
         out: Path,
         links: Links,
         log: DisclosureLog,
@@ -102,8 +114,11 @@ class Run:
     ) -> None:
         self.settings, self.method, self.out, self.log = settings, method, out, log
         self.model, self.splits, self.progress = model, splits, progress
-        self._links = links
+        self.links = links
         self.dealt: CorrelationSource | None = None
+        steps: tuple[int, ...] = ()
+        if resume and release == "gradient":
+            steps = checkpoint.steps(out / CHECKPOINTS, description(settings, method.name, weight))
         self.auditor = links.connect("auditor")
         ids = sorted(record for split in (splits.train, splits.val, splits.test) for record in split.ids)
         place = {record: position for position, record in enumerate(ids)}
@@ -125,7 +140,11 @@ class Run:
             block=BLOCK,
             features=min(privacy.rank, model.width) if privacy.rank else model.width,
             releases=releases(settings),
-            earlier=lost_session(settings, release, out) if resume else "",
+            first=arrived(out) if release == "moment" else 0,
+            earlier=lost_session(out),
+            run=run_name(out, resume=resume),
+            steps=steps,
+            checkpoint_steps=options.checkpoint_steps,
         )
         self.answer, self.persons = developer_hello(self.auditor, self.hello, ids, self.train)
         self.meter = Meter(self.auditor)  # from here on, so that the handshake's rounds are not a step's
@@ -136,7 +155,7 @@ class Run:
 
     def source(self, plan: Plan) -> CorrelationSource:
         """The dealer's randomness for a plan."""
-        self.dealt = CorrelationSource("developer", self._links.connect("dealer"), plan)
+        self.dealt = CorrelationSource("developer", self.links.connect("dealer"), plan)
         return self.dealt
 
     def end(self) -> None:
@@ -150,8 +169,9 @@ def _gradient_term(run: Run) -> FairnessTerm:
     """A secure term that asks the auditor in every step."""
     secure: SecureMethod = methods.factory(run.method.secure["gradient"])()
     public = PublicShape(run.model.width, run.hello.classes, run.answer.groups)
-    source = run.source(training_plan(secure, run.settings, public, run.hello))
-    step, records = -1, np.empty(0, dtype=np.int64)
+    start, seed = _start(run)
+    source = run.source(training_plan(secure, run.settings, public, run.hello, start))
+    step, records = start - 1, np.empty(0, dtype=np.int64)
 
     def record(name: str, value: torch.Tensor, unit: float) -> None:
         run.log.add(step, name, value.numpy(), records, unit=unit)
@@ -159,11 +179,32 @@ def _gradient_term(run: Run) -> FairnessTerm:
     def announce(positions: torch.Tensor) -> None:
         nonlocal step, records
         step, records = step + 1, run.train[positions.numpy()]
+        run.links.where = f"step {step + 1} of {run.hello.epochs * run.steps_per_epoch}"
         run.auditor.send(Kind.STEP, *encode_step(step, records))
 
     party = Party("developer", run.auditor, source, record)
     term = secure.developer(run.settings, public, party, announce)
-    return MeteredTerm(term, run.meter, lambda n: secure.floor_bytes(public, n))
+    return MeteredTerm(
+        term,
+        run.meter,
+        lambda n: secure.floor_bytes(public, n),
+        lambda: term.rerandomise(RingGenerator(seed)),
+    )
+
+
+def _start(run: Run) -> tuple[int, bytes]:
+    """The step that the auditor shares with us, and the seed that re-randomises shares kept since then.
+
+    Our later checkpoints are dropped: the loop goes on from the newest that is left.
+    """
+    answer = run.auditor.receive(Kind.HELLO, size=COUNT_BYTES + SEED_BYTES)
+    start = decode_count(answer[:COUNT_BYTES])
+    if start not in (0, *run.hello.steps):
+        raise ProtocolError(f"auditor wants to go on after step {start}, of which we have no checkpoint")
+    checkpoint.discard_after(run.out / CHECKPOINTS, start)
+    if run.hello.steps:
+        _log.warning("resuming after step %d", start)
+    return start, bytes(answer[COUNT_BYTES:])
 
 
 _TERMS: dict[str, Callable[[Run], FairnessTerm]] = {

@@ -55,7 +55,7 @@ def auditor_receive_hello(developer: Connection) -> DeveloperHello:
     """What the developer asks for; the caller decides by its policy before it answers."""
     hello = DeveloperHello.decode(bytes(developer.receive(Kind.HELLO, max_size=MAX_HELLO_BYTES)), developer.peer)
     known = 0 < hello.train <= hello.records <= MAX_RECORDS and 0 < hello.epochs <= MAX_EPOCHS
-    if not known or min(hello.batch_size, hello.width) < 1:
+    if not known or min(hello.batch_size, hello.width, hello.checkpoint_steps) < 1:
         raise ProtocolError("the developer asked for a run whose numbers make no sense; update the developer")
     return hello
 

@@ -41,6 +41,7 @@ class Links:
         self._open: list[Connection] = []
         self._failure: TransportError | None = None
         self._closing = False
+        self.where = ""  # what the run is at, for the words of an error: "step 12 of 500"
 
     def connect(self, peer: str) -> Connection:
         """Connect to a listening party; it may start later than we do."""
@@ -97,6 +98,11 @@ class Links:
         if self._failure is not None and not self._closing:
             raise self._failure
 
+    def locate(self, error: SecureFairError) -> None:
+        """Let the error say where the run was."""
+        if self.where:
+            error.args = (f"{error} ({self.where})",)
+
     def _fingerprint(self, peer: str) -> str:
         fingerprint: str | None = self._network.fingerprints.get(peer)  # type: ignore[call-overload]
         if fingerprint is None:
@@ -129,6 +135,7 @@ def opened(network: NetworkSettings) -> Iterator[Links]:
         links.fail("stopped by its user")
         raise
     except (TransportError, ProtocolError, RefusedError, InterruptedRunError) as error:
+        links.locate(error)
         links.fail(str(error))
         raise
     except BaseException as error:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from secure_fair.errors import ProtocolError
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAX_HELLO_BYTES = 65536
 NONCE_BYTES = 16
 _COUNT = struct.Struct("<Q")
@@ -62,7 +62,11 @@ class DeveloperHello(_Message):
     block: int  # records a block of the `moment` release
     features: int  # width of its feature vectors
     releases: int  # how many moments the run's epsilon covers
-    earlier: str  # session whose answer got lost: asked for again, at no cost; empty for none
+    first: int  # the first of them that is still to come
+    earlier: str  # session in which that one got lost: asked for again, at no cost; empty for none
+    run: str  # random name under which the auditor keeps its checkpoints of a `gradient` run
+    steps: tuple[int, ...]  # checkpoints that the developer has of it
+    checkpoint_steps: int  # how often both make one, beside the end of each epoch
 
 
 @dataclass(frozen=True)

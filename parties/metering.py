@@ -15,6 +15,8 @@ from secure_fair.mpc.dealing.source import CorrelationSource
 from secure_fair.training.loop import TrainingResult
 from secure_fair.transport.frames import Connection
 
+COST_FILE = "cost.json"  # in the developer's folder; written last
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -35,7 +37,7 @@ class Cost:
     total_seconds: float
 
     def write(self, folder: Path) -> None:
-        (folder / "cost.json").write_text(json.dumps({"version": 1, **asdict(self)}, indent=2) + "\n")
+        (folder / COST_FILE).write_text(json.dumps({"version": 1, **asdict(self)}, indent=2) + "\n")
 
 
 class Meter:
@@ -70,10 +72,13 @@ class Meter:
 
 
 class MeteredTerm:
-    """A secure term whose time is added to a meter's."""
+    """A secure term whose time is added to a meter's; `restored` is called after it took back a checkpoint's state."""
 
-    def __init__(self, term: FairnessTerm, meter: Meter, floor_bytes: Callable[[int], int]) -> None:
+    def __init__(
+        self, term: FairnessTerm, meter: Meter, floor_bytes: Callable[[int], int], restored: Callable[[], None]
+    ) -> None:
         self.name, self._term, self._meter, self._floor = term.name, term, meter, floor_bytes
+        self._restored = restored
 
     def begin(self, h: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor, /) -> None:
         began = time.perf_counter()
@@ -91,6 +96,7 @@ class MeteredTerm:
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         self._term.restore(state)
+        self._restored()
 
     def close(self) -> None:
         self._term.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,15 +32,38 @@ def releases(settings: Settings) -> int:
     return settings.training.epochs if settings.privacy.refresh == "epoch" else 1
 
 
+def arrived(out: Path) -> int:
+    """How many of its private releases a run in this folder has received."""
+    try:
+        with np.load(out / SOFT_FILE, allow_pickle=False) as arrays:
+            return int(arrays["index"]) + 1
+    except FileNotFoundError:
+        return 0
+
+
+def forget(out: Path) -> None:
+    """Drop what an earlier run in this folder has received: a new run asks anew."""
+    for name in (SOFT_FILE, SHARE_FILE):
+        (out / name).unlink(missing_ok=True)
+
+
 def can_reuse(settings: Settings, release: str, out: Path) -> bool:
-    """Whether a resumed run has its private release behind it."""
-    once = release == "randomized-response" or (release == "moment" and settings.privacy.refresh == "once")
-    return once and (out / SOFT_FILE).exists()
+    """Whether a resumed run has its private releases behind it."""
+    due = {"moment": releases(settings), "randomized-response": 1}
+    return release in due and arrived(out) == due[release]
 
 
-def lost_session(settings: Settings, release: str, out: Path) -> str:
+def lost_session(out: Path) -> str:
     """The session whose moment was asked for and never arrived, or nothing."""
-    if release != "moment" or settings.privacy.refresh != "once" or not (out / SHARE_FILE).exists():
+    try:
+        with np.load(out / SHARE_FILE, allow_pickle=False) as arrays:
+            return str(arrays["session"]) if int(arrays["index"]) == arrived(out) else ""
+    except FileNotFoundError:
         return ""
-    with np.load(out / SHARE_FILE, allow_pickle=False) as arrays:
-        return str(arrays["session"])
+
+
+def save_arrays(file: Path, **arrays: Any) -> None:
+    """Whole or not at all."""
+    partial = file.with_suffix(".tmp.npz")
+    np.savez(partial, **arrays)
+    partial.replace(file)

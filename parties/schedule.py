@@ -10,21 +10,31 @@ from secure_fair.mpc.terms import PublicShape, SecureMethod
 from secure_fair.settings import Settings
 
 
-def batch_sizes(hello: DeveloperHello) -> Iterator[int]:
-    """Records of each step of a training run: full batches, and the short last one of each epoch."""
-    full, rest = divmod(hello.train, hello.batch_size)
-    for _ in range(hello.epochs):
-        yield from [hello.batch_size] * full
-        if rest:
-            yield rest
+def steps_per_epoch(hello: DeveloperHello) -> int:
+    """Batches of an epoch, the short last one among them."""
+    return -(-hello.train // hello.batch_size)
 
 
-def training_plan(method: SecureMethod, settings: Settings, public: PublicShape, hello: DeveloperHello) -> Plan:
-    """One step program a batch."""
+def batch_sizes(hello: DeveloperHello, start: int = 0) -> Iterator[tuple[int, int]]:
+    """(number, records) of each step from number `start` on: full batches, and the short last one of each epoch."""
+    epoch = steps_per_epoch(hello)
+    for step in range(start, hello.epochs * epoch):
+        last = step % epoch == epoch - 1
+        yield step, hello.train - (epoch - 1) * hello.batch_size if last else hello.batch_size
+
+
+def training_plan(
+    method: SecureMethod, settings: Settings, public: PublicShape, hello: DeveloperHello, start: int = 0
+) -> Plan:
+    """One step program a batch, from step number `start` on."""
     full, rest = divmod(hello.train, hello.batch_size)
-    epoch: list[tuple[StepProgram, int]] = []
-    if full:
-        epoch.append((method.program(settings, public, hello.batch_size), full))
-    if rest:
-        epoch.append((method.program(settings, public, rest), 1))
-    return Plan(tuple(epoch * hello.epochs))
+    programs = [(method.program(settings, public, n), count) for n, count in ((hello.batch_size, full), (rest, 1)) if n]
+    runs: list[tuple[StepProgram, int]] = []
+    past, begun = divmod(start, steps_per_epoch(hello))
+    for _ in range(past, hello.epochs):
+        for program, count in programs:
+            left = max(0, count - begun)
+            begun = max(0, begun - count)
+            if left:
+                runs.append((program, left))
+    return Plan(tuple(runs))

@@ -64,19 +64,20 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
     if simulation.resume and can_reuse(settings, simulation.release, developer):
         reuse = developer
     alone = simulation.release == "none" or reuse is not None
-    run_parties(
-        Launch(
-            run,
-            simulation.config,
-            simulation.overrides,
-            policy,
-            method.name,
-            simulation.release,
-            simulation.resume,
-            reuse,
-            alone,
+    if not (simulation.resume and (developer / "cost.json").exists()):  # else only the summary is missing
+        run_parties(
+            Launch(
+                run,
+                simulation.config,
+                simulation.overrides,
+                policy,
+                method.name,
+                simulation.release,
+                simulation.resume,
+                reuse,
+                alone,
+            )
         )
-    )
     from secure_fair.training.summary import write_summary  # loads torch: not before the parties are under way
 
     leakage = None

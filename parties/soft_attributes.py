@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from parties.messages import COUNT_BYTES, decode_count
-from parties.moments import SHARE_FILE, SOFT_FILE, moment_plan, releases
+from parties.moments import SHARE_FILE, SOFT_FILE, moment_plan, releases, save_arrays
 from secure_fair.data.images import ImageSet, batches
 from secure_fair.errors import RunError
 from secure_fair.fairness import methods
@@ -88,17 +88,17 @@ class SoftTable:
     ids: dict[str, tuple[str, ...]]  # by split
     rows: dict[str, Floats]  # [n, sum of K], by split
     groups: tuple[int, ...]
+    index: int = 0  # of the release that it comes from
 
     def save(self, folder: Path) -> None:
-        partial = folder / f"{SOFT_FILE}.tmp.npz"
-        np.savez(
-            partial,
+        save_arrays(
+            folder / SOFT_FILE,
             ids=np.concatenate([np.array(ids) for ids in self.ids.values()]),
             split=np.concatenate([np.full(len(ids), split) for split, ids in self.ids.items()]),
             soft=np.concatenate(list(self.rows.values())),
             groups=np.array(self.groups),
+            index=np.array(self.index),
         )
-        partial.replace(folder / SOFT_FILE)
 
     @staticmethod
     def load(folder: Path, splits: Splits) -> SoftTable:
@@ -107,6 +107,7 @@ class SoftTable:
             with np.load(folder / SOFT_FILE, allow_pickle=False) as arrays:
                 ids, split = arrays["ids"], arrays["split"]
                 soft, groups = arrays["soft"], tuple(int(k) for k in arrays["groups"])
+                index = int(arrays["index"])
         except (OSError, KeyError, ValueError):
             raise RunError(
                 f"{folder / SOFT_FILE}: no soft attributes to reuse; name a finished run with a private release"
@@ -114,7 +115,7 @@ class SoftTable:
         wanted = {"train": splits.train.ids, "val": splits.val.ids, "test": splits.test.ids}
         if any(tuple(ids[split == name]) != own for name, own in wanted.items()):
             raise RunError(f"{folder / SOFT_FILE}: made for other records; run the release again")
-        return SoftTable(wanted, {name: soft[split == name] for name in wanted}, groups)
+        return SoftTable(wanted, {name: soft[split == name] for name in wanted}, groups, index)
 
 
 class SoftTerm:
@@ -127,6 +128,12 @@ class SoftTerm:
         self._inner: FairnessTerm | None = None
         self._table = torch.empty(0)
         self._groups: tuple[int, ...] = ()
+        self._arrived: SoftTable | None = None
+
+    def take(self, table: SoftTable) -> None:
+        """Start from a table that arrived before; a checkpoint may hold the one before it, until its epoch begins."""
+        self._arrived = table
+        self.use(table.rows["train"], table.groups)
 
     def use(self, soft: Floats, groups: tuple[int, ...]) -> None:
         """Take a table of the training records [N, sum of K]; what the term has learned is kept."""
@@ -139,6 +146,8 @@ class SoftTerm:
 
     def refresh(self, epoch: int) -> None:
         """Called before the first step of an epoch."""
+        if self._arrived is not None and epoch == self._arrived.index:
+            self.use(self._arrived.rows["train"], self._arrived.groups)
 
     def begin(self, h: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor, /) -> None:
         if self._step % self._steps == 0:
@@ -177,13 +186,18 @@ class MomentTerm(SoftTerm):
         self._run = run
         self._share_file = run.out / SHARE_FILE
         sent_again = bool(decode_count(run.auditor.receive(Kind.HELLO, size=COUNT_BYTES)))
-        shapes = [self._shape(self._plan(index)) for index in range(run.hello.releases)]
-        self._source = None if sent_again else run.source(joined(shapes))
+        self._lost = run.hello.first if sent_again else None
+        left = range(run.hello.first + sent_again, run.hello.releases)
+        self._source = run.source(joined(self._shape(self._plan(index)) for index in left)) if left else None
+        if run.hello.first:
+            self.take(SoftTable.load(run.out, run.splits))
         # After the dealer is connected: features of a large data set take longer than it waits for us.
         self._features = Features(run.settings, run.model, run.splits, run.progress)
 
     def refresh(self, epoch: int) -> None:
-        if epoch == 0 or self._settings.privacy.refresh == "epoch":
+        if epoch < self._run.hello.first:
+            super().refresh(epoch)
+        elif epoch == 0 or self._settings.privacy.refresh == "epoch":
             self.release(epoch)
 
     def release(self, index: int) -> None:
@@ -194,6 +208,7 @@ class MomentTerm(SoftTerm):
         within = plan.classes > 1
         labels = run.splits.train.labels.numpy() if within else None
         began = time.perf_counter()
+        run.links.where = f"moment {index + 1} of {run.hello.releases}"
 
         def record(name: str, value: torch.Tensor, _unit: float) -> None:
             epsilon = cost.epsilon(privacy.delta)
@@ -207,20 +222,20 @@ class MomentTerm(SoftTerm):
 
         shape = self._shape(plan)
         party = Party("developer", run.auditor, self._source, record)
-        if self._source is None:
+        if index == self._lost:
             with np.load(self._share_file, allow_pickle=False) as arrays:
                 moment = developer_open(party, torch.from_numpy(arrays["share"]))
         else:
-            session = self._source.session
+            session = party.source.session
 
             def keep(share: torch.Tensor) -> None:
-                np.savez(self._share_file, session=np.array(session), share=share.numpy())
+                save_arrays(self._share_file, session=np.array(session), index=np.array(index), share=share.numpy())
 
             moment = developer_moment(party, shape, blocks(), keep)
         run.meter.add(time.perf_counter() - began, shape.floor_bytes)
         persons = run.persons if plan.weighted else None
         predictor = ridge.from_moment(u["train"], labels, moment.numpy(), plan, plan.noise_scale(cost), persons)
-        table = predict(predictor, u, run.splits, run.answer.groups, within)
+        table = predict(predictor, u, run.splits, run.answer.groups, within, index)
         table.save(run.out)
         self._share_file.unlink(missing_ok=True)
         self.use(table.rows["train"], table.groups)
@@ -257,16 +272,21 @@ def reused_term(settings: Settings, method: methods.Method, table: SoftTable, wi
     """A term on soft attributes that are there already: needs no auditor."""
     steps = math.ceil(len(table.ids["train"]) / settings.training.batch_size)
     term = SoftTerm(settings, method, width, steps)
-    term.use(table.rows["train"], table.groups)
+    term.take(table)
     return term
 
 
 def predict(
-    predictor: ridge.SoftAttributes, u: dict[str, Floats], splits: Splits, groups: tuple[int, ...], within_classes: bool
+    predictor: ridge.SoftAttributes,
+    u: dict[str, Floats],
+    splits: Splits,
+    groups: tuple[int, ...],
+    within_classes: bool,
+    index: int = 0,
 ) -> SoftTable:
     """Soft attributes of every split; the predictor is the same for people in the data and outside."""
     images = {"train": splits.train, "val": splits.val, "test": splits.test}
     rows = {
         name: predictor.predict(own, images[name].labels.numpy() if within_classes else None) for name, own in u.items()
     }
-    return SoftTable({name: image_set.ids for name, image_set in images.items()}, rows, groups)
+    return SoftTable({name: image_set.ids for name, image_set in images.items()}, rows, groups, index)

@@ -73,6 +73,7 @@ class TrainingSettings(_Section):
     device: str = "auto"
     precision: Literal["fp32", "bf16"] = "bf16"
     threads: Annotated[int, Field(ge=0)] = 0
+    checkpoint_steps: Positive = 200
 
 
 class FairnessSettings(_Section):

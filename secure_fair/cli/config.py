@@ -41,6 +41,7 @@ COMMENTS = {
     "training.device": '"auto" (the GPU where there is one), "cpu", "cuda", "cuda:1"',
     "training.precision": 'on a GPU: "bf16" or "fp32"; the CPU always computes in fp32',
     "training.threads": "CPU threads of the developer; 0: torch decides",
+    "training.checkpoint_steps": "a checkpoint every so many steps, and after each epoch",
     "fairness": "the fairness term",
     "fairness.weight": "absent: by method and release, see docs/settings.md",
     "fairness.criterion": '"odds" (within each task class) or "parity"',

@@ -74,7 +74,7 @@ def auditor(file: Path, policy_file: Path, out: Path, ledger: Path | None, overr
 
     _make(out)
     try:
-        run_auditor(effective, policy.load(policy_file), ledger or out / "ledger.sqlite", out / "log.txt")
+        run_auditor(effective, policy.load(policy_file), ledger or out / "ledger.sqlite", out)
     except KeyboardInterrupt:
         raise InterruptedRunError("the auditor was interrupted; what had been released is in its ledger") from None
 

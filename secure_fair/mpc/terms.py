@@ -16,6 +16,7 @@ from secure_fair.fairness import objectives
 from secure_fair.fairness.terms import FairnessTerm, check_adversary, released_gradient
 from secure_fair.mpc.dealing.plan import StepProgram
 from secure_fair.mpc.engine.party import Party
+from secure_fair.mpc.engine.randomness import RingGenerator
 from secure_fair.mpc.engine.sharing import FRACTION_BITS, decode, encode, from_share
 from secure_fair.mpc.protocols import adversary, orthogonality
 from secure_fair.mpc.protocols.adversary import AdversaryShape
@@ -48,6 +49,13 @@ class Announce(Protocol):
     def __call__(self, positions: torch.Tensor) -> None: ...
 
 
+class SecureTerm(FairnessTerm, Protocol):
+    """The developer's side of one method."""
+
+    def rerandomise(self, common: RingGenerator) -> None:
+        """Add what `common` draws to our shares; the auditor subtracts the same."""
+
+
 class AuditorProgram(Protocol):
     """The auditor's side of one method."""
 
@@ -57,6 +65,9 @@ class AuditorProgram(Protocol):
     def state(self) -> dict[str, torch.Tensor]: ...
 
     def restore(self, state: dict[str, torch.Tensor]) -> None: ...
+
+    def rerandomise(self, common: RingGenerator) -> None:
+        """Subtract what `common` draws from our shares."""
 
 
 def orthogonality_shape(settings: Settings, public: PublicShape, n: int) -> OrthogonalityShape:
@@ -101,6 +112,9 @@ class SecureOrth:
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         pass
 
+    def rerandomise(self, common: RingGenerator) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -137,6 +151,9 @@ class SecureAdversary:
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         self._w = from_share(state["w share"])
 
+    def rerandomise(self, common: RingGenerator) -> None:
+        self._w = from_share(self._w.share + common.ring(self._w.share.shape))
+
     def close(self) -> None:
         pass
 
@@ -154,6 +171,9 @@ class AuditorOrth:
         return {}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
+        pass
+
+    def rerandomise(self, common: RingGenerator) -> None:
         pass
 
 
@@ -176,12 +196,15 @@ class AuditorAdversary:
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         self._w = from_share(state["w share"])
 
+    def rerandomise(self, common: RingGenerator) -> None:
+        self._w = from_share(self._w.share - common.ring(self._w.share.shape))
+
 
 @dataclass(frozen=True)
 class SecureMethod:
     """Both sides of a method under MPC, and what a step of n records needs from the dealer."""
 
-    developer: Callable[[Settings, PublicShape, Party, Announce], FairnessTerm]
+    developer: Callable[[Settings, PublicShape, Party, Announce], SecureTerm]
     auditor: Callable[[Settings, PublicShape], AuditorProgram]
     program: Callable[[Settings, PublicShape, int], StepProgram]
     moments: int  # how many [d, K] moments a step cannot do without, beside one copy of H each way

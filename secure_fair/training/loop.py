@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, TextIO
 import torch
 from torch.nn import functional
 
+from secure_fair import checkpoint
 from secure_fair.data.images import Batch, ImageSet, batches
 from secure_fair.errors import RunError
-from secure_fair.training import checkpoint, device, predictions
+from secure_fair.training import device, predictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from secure_fair.model.classifier import FairClassifier
     from secure_fair.settings import Settings
 
-CHECKPOINT_STEPS = 200  # besides the end of each epoch; steps, not seconds: an auditor has to keep the same ones
+CHECKPOINTS = "checkpoint"  # in the developer's folder
 STEP_COLUMNS = ("step", "epoch", "task_loss", "fairness_value", "seconds")
 
 
@@ -94,6 +95,7 @@ class _Session:
     ) -> None:
         self.model, self.term, self.weight = model, term, weight
         self.settings, self.out, self.device = settings, out, chosen
+        self._description = description(settings, term.name, weight)
         options = settings.training
         self.optimiser = torch.optim.AdamW(
             model.trainable().values(), lr=options.learning_rate, weight_decay=options.weight_decay
@@ -106,6 +108,8 @@ class _Session:
         total = options.epochs * steps_per_epoch
         if resume:
             self._restore()
+        else:
+            checkpoint.discard_after(self.out / CHECKPOINTS, -1)  # of an earlier run in the same folder
         self.model.train()
         with (self.out / "steps.csv").open("a" if self.step else "w", newline="", buffering=1) as stream:
             if not self.step:
@@ -121,7 +125,7 @@ class _Session:
                     start_step=self.step - epoch * steps_per_epoch,
                 ):
                     self._step(batch, epoch, stream)
-                    if self.step % CHECKPOINT_STEPS == 0 or self.step % steps_per_epoch == 0:
+                    if checkpoint.due(self.step, options.checkpoint_steps, steps_per_epoch):
                         self._save()
                     progress(self.step, total)
 
@@ -153,7 +157,7 @@ class _Session:
 
     def _save(self) -> None:
         state = {
-            "run": self._description(),
+            "run": self._description,
             "step": self.step,
             "seconds": self.seconds,
             "model": {name: parameter.detach() for name, parameter in self.model.trainable().items()},
@@ -162,10 +166,10 @@ class _Session:
             "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "term": self.term.state(),
         }
-        checkpoint.save(self.out / "checkpoint", self.step, state)
+        checkpoint.save(self.out / CHECKPOINTS, self.step, state)
 
     def _restore(self) -> None:
-        state = checkpoint.load(self.out / "checkpoint", self._description())
+        state = checkpoint.load(self.out / CHECKPOINTS, self._description)
         if state is None:
             return
         self.step, self.seconds = state["step"], state["seconds"]
@@ -179,12 +183,19 @@ class _Session:
         self.term.restore(state["term"])
         _keep_steps(self.out / "steps.csv", self.step)
 
-    def _description(self) -> str:
-        """What must be the same for a resumed run to be the same run; addresses and paths may differ."""
-        sections = self.settings.model_dump(
-            mode="json", exclude={"network": True, "data": {"root", "workers"}, "attributes": {"file"}}
-        )
-        return json.dumps({"term": self.term.name, "weight": self.weight, **sections}, sort_keys=True)
+
+def description(settings: Settings, method: str, weight: float) -> str:
+    """What must be the same for a resumed run to be the same run; addresses and paths may differ."""
+    sections = settings.model_dump(
+        mode="json",
+        exclude={
+            "network": True,
+            "data": {"root", "workers"},
+            "attributes": {"file"},
+            "training": {"checkpoint_steps"},
+        },
+    )
+    return json.dumps({"term": method, "weight": weight, **sections}, sort_keys=True)
 
 
 def _keep_steps(file: Path, steps: int) -> None:

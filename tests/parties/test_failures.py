@@ -161,8 +161,8 @@ def test_an_auditor_of_another_protocol(start: Start, tmp_path: Path, data: Path
         _, sock = acceptor.accept({"developer": deployment.fingerprints["developer"]}, PATIENCE)
         with Connection(sock, "developer") as developer:
             developer.receive(Kind.HELLO)
-            developer.send(Kind.HELLO, AuditorHello(2, "", 200, (2,), False).encode())
-            with pytest.raises(PeerRefusedError, match="auditor speaks protocol 2, we 1"):
+            developer.send(Kind.HELLO, AuditorHello(1, "", 200, (2,), False).encode())
+            with pytest.raises(PeerRefusedError, match="auditor speaks protocol 1, we 2"):
                 developer.receive(Kind.HELLO)
     assert party.wait() == 1
-    assert party.errors == ["auditor speaks protocol 2, we 1; use one release on both sides"]
+    assert party.errors == ["auditor speaks protocol 1, we 2; use one release on both sides"]

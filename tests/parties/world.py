@@ -249,17 +249,17 @@ def once(folder: Path, name: str, make: Callable[[Path], None]) -> Path:
     return made
 
 
-def prepared(folder: Path) -> Path:
-    """200 faces as developer's and auditor's folders, with two attributes."""
+def prepared(folder: Path, count: int = 200) -> Path:
+    """Faces as developer's and auditor's folders, with two attributes; 70 % of them to train with."""
 
     def make(out: Path) -> None:
-        drawing = faces.FaceSettings(count=200, seed=1, size=(48, 48), correlation=0.7)
+        drawing = faces.FaceSettings(count=count, seed=1, size=(48, 48), correlation=0.7)
         faces.draw(out / "faces", drawing)
         joins = {faces.SKIN: faces.SKIN_COLUMNS}
         chosen = prepare.PrepareSettings("Smiling", ("Male", faces.SKIN), joins=joins)
         prepare.prepare(celeba.read(out / "faces"), out / "prepared", chosen)
 
-    return once(folder, "data", make) / "prepared"
+    return once(folder, f"data-{count}", make) / "prepared"
 
 
 def write_settings(file: Path, data: Path, columns: Sequence[str] = ("Male",)) -> Path:

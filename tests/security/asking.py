@@ -77,7 +77,11 @@ class Auditor:
             block=8,
             features=16,
             releases=1,
+            first=0,
             earlier="",
+            run="0" * 32,
+            steps=(),
+            checkpoint_steps=200,
         )
         return dataclasses.replace(honest, **changes)
 

@@ -18,6 +18,7 @@ from parties.messages import COUNT_BYTES, encode_step
 from parties.schedule import training_plan
 from secure_fair.errors import PeerRefusedError
 from secure_fair.mpc.dealing.plan import Plan
+from secure_fair.mpc.engine.randomness import SEED_BYTES
 from secure_fair.mpc.kinds import Kind
 from secure_fair.mpc.protocols.moment import MomentShape
 from secure_fair.mpc.protocols.orthogonality import OrthogonalityShape
@@ -88,6 +89,7 @@ def other_plan(auditor: Auditor) -> None:
 def begin(auditor: Auditor) -> None:
     asked = auditor.hello("orth", "gradient")
     answer, _ = auditor.ask(asked)
+    auditor.connection.receive(Kind.HELLO, size=COUNT_BYTES + SEED_BYTES)
     auditor.source(training_plan(secure_orth(), auditor.settings, PublicShape(16, 2, answer.groups), asked))
 
 
@@ -114,8 +116,10 @@ CASES = {
         hello("orth", "moment"), "is not in the auditor's policy", {"policy": {"developers": ["sha256:" + 64 * "0"]}}
     ),
     "other settings": Case(hello("orth", "moment", settings=64 * "0"), "different settings"),
-    "other protocol": Case(hello("orth", "moment", protocol=2), "speaks protocol 2, we 1"),
+    "other protocol": Case(hello("orth", "moment", protocol=1), "speaks protocol 1, we 2"),
     "more records than there are": Case(hello("orth", "moment", train=RECORDS + 1), "numbers make no sense"),
+    "no checkpoint": Case(hello("orth", "gradient", checkpoint_steps=0), "numbers make no sense"),
+    "a moment too far": Case(hello("orth", "moment", first=1), "asks for moment 1 of 1"),
     "no epoch": Case(hello("orth", "moment", epochs=0), "numbers make no sense"),
     "endless epochs": Case(hello("orth", "gradient", epochs=2**31 - 1), "numbers make no sense"),
     "more moments": Case(hello("orth", "moment", releases=2), "asks for 2 moments, the settings agreed on 1"),

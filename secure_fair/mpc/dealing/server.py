@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Protocol
 
 from secure_fair.errors import ProtocolError
@@ -24,8 +25,10 @@ class SessionLog(Protocol):
     def __call__(self, message: str) -> None: ...
 
 
-def serve_session(developer: Connection, auditor: Connection, log: SessionLog) -> int:
-    """Serve one session to its end; returns how many steps were dealt.
+def serve_session(
+    developer: Connection, auditor: Connection, log: SessionLog, progress: Callable[[int, int], None] = lambda *_: None
+) -> int:
+    """Serve one session to its end; returns how many steps were dealt. `progress` gets that, and how many there are.
 
     Seeds are fresh for each session and each index is used once, so no mask can serve two values even when a run is
     resumed: a resumed run is a new session.
@@ -66,4 +69,5 @@ def serve_session(developer: Connection, auditor: Connection, log: SessionLog) -
                 break
             correction = deal(program, RingGenerator(seeds[0], dealt), RingGenerator(seeds[1], dealt))
             dealt += 1
+            progress(dealt, len(plan))
             developer.send(Kind.CORRECTION, *([memoryview(correction.numpy()).cast("B")] if correction.numel() else []))

@@ -11,15 +11,24 @@ import torch
 from secure_fair.errors import RunError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 VERSION = 1
-KEPT = 2
+KEPT = 2  # two parties are at most one checkpoint apart, so two each always have one in common
+
+
+def due(step: int, every: int, steps_per_epoch: int) -> bool:
+    """Whether a checkpoint follows step number `step`, counted from 1: every so many steps, and after each epoch.
+
+    Steps, not seconds: both parties of a secure run have to keep the same ones.
+    """
+    return step % every == 0 or step % steps_per_epoch == 0
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Write `state` (tensors and plain values) as the checkpoint of `step`, then drop all but the two newest."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = folder / f"step-{step:09d}.pt"
     partial = file.with_suffix(".tmp")
     with partial.open("wb") as stream:
@@ -37,8 +46,27 @@ def load(folder: Path, run: str) -> dict[str, Any] | None:
     A damaged file (a full disk, a crash of the machine) is passed over for the one before it. Raises RunError when the
     run was made with other settings, or by another version.
     """
-    files = _newest_first(folder)
-    for file in files:
+    for state in _readable(folder, run):
+        return state
+    if _newest_first(folder):
+        raise RunError(f"{folder}: no checkpoint can be read; remove the run's folder and start again")
+    return None
+
+
+def steps(folder: Path, run: str) -> tuple[int, ...]:
+    """The steps of the readable checkpoints, newest first. Raises RunError as `load` does."""
+    return tuple(state["step"] for state in _readable(folder, run))
+
+
+def discard_after(folder: Path, step: int) -> None:
+    """Drop the checkpoints of later steps: what another party does not share must not be continued by chance."""
+    for file in _newest_first(folder):
+        if _step(file) > step:
+            file.unlink()
+
+
+def _readable(folder: Path, run: str) -> Iterator[dict[str, Any]]:
+    for file in _newest_first(folder):
         try:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
@@ -49,11 +77,12 @@ def load(folder: Path, run: str) -> dict[str, Any] | None:
             raise RunError(
                 f"{file}: made with other settings, method or weight; resume with the same ones, or start another run"
             )
-        return state
-    if files:
-        raise RunError(f"{folder}: no checkpoint can be read; remove the run's folder and start again")
-    return None
+        yield state
 
 
 def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.pt"), reverse=True)
+
+
+def _step(file: Path) -> int:
+    return int(file.stem.removeprefix("step-"))
