@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from parties.journal import Journal
 from secure_fair.data.attributes import AttributeTable
 from secure_fair.privacy.ledger import Ledger
 from secure_fair.privacy.policy import Policy
 from secure_fair.settings import Settings
-
-Log = Callable[[str], None]
 
 
 @dataclass(repr=False)
@@ -25,7 +24,7 @@ class Audited:
     table: AttributeTable
     ids: tuple[str, ...]  # the agreed order
     ledger: Ledger
-    log: Log
+    log: Journal
     developer: str  # its fingerprint
     checkpoints: Path  # folder of all runs'
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from parties.audited import Audited
-from parties.continuation import FOLDER
+from parties.continuation import CHECKPOINTS_FOLDER
 from parties.gradients import serve_gradient
 from parties.handshake import (
     AgreedRun,
@@ -18,9 +18,11 @@ from parties.handshake import (
     check_settings,
     fresh_nonce,
 )
-from parties.links import Links, opened
+from parties.journal import Journal
+from parties.links import Links
 from parties.messages import PROTOCOL_VERSION, AuditorHello, DeveloperHello, encode_count
 from parties.moments import moment_plan, releases
+from parties.service import Guest, serve
 from secure_fair.data.attributes import AttributeTable, read_attributes
 from secure_fair.errors import ProtocolError, RefusedError, SettingsError
 from secure_fair.fairness import methods
@@ -37,34 +39,35 @@ from secure_fair.settings import Settings
 from secure_fair.transport.frames import Connection
 
 
-def run_auditor(settings: Settings, policy: Policy, ledger_path: Path, out: Path) -> None:
-    """Serve one run of a developer. Raises what ended it; the developer has been told by then."""
-
-    def log(message: str) -> None:
-        with (out / "log.txt").open("a") as stream:
-            stream.write(message + "\n")
-
+def run_auditor(settings: Settings, policy: Policy, ledger_path: Path, out: Path, *, forever: bool) -> None:
+    """Serve one run, or one after another. Raises what ended it; the developer has been told by then."""
     table = _read_table(settings, policy)
-    with (
-        Ledger(ledger_path, policy.person is not None) as ledger,
-        opened(settings.network) as links,
-        links.acceptor() as acceptor,
-    ):
-        fingerprint = settings.network.fingerprints["developer"]
-        ids = tuple(sorted(table.ids))
-        audited = Audited(settings, policy, table, ids, ledger, log, fingerprint, out / FOLDER)
-        (developer,) = links.accept(acceptor, "developer")
-        hello = auditor_receive_hello(developer)
-        _decide(audited, hello)
-        answer = AuditorHello(
-            PROTOCOL_VERSION, fresh_nonce(), len(table.ids), audited.groups(), policy.person is not None
-        )
-        run = auditor_answer(developer, hello, answer, audited.ids)
-        people = set(audited.persons([audited.ids[position] for position in run.train]))
-        developer.send(Kind.HELLO, encode_count(len(people)))
-        log(f"run accepted: method {hello.method}, release {hello.release}, {hello.train} records")
-        _SERVE[hello.release](audited, run, developer, links)
-        log("run ended")
+    ids = tuple(sorted(table.ids))
+    with Ledger(ledger_path, policy.person is not None) as ledger:
+
+        def session(links: Links, guests: dict[str, Guest], journal: Journal) -> None:
+            developer = guests["developer"]
+            audited = Audited(
+                settings, policy, table, ids, ledger, journal, developer.fingerprint, out / CHECKPOINTS_FOLDER
+            )
+            _run(audited, developer.connection, links)
+
+        serve("auditor", settings.network, out, ("developer",), session, forever=forever)
+
+
+def _run(audited: Audited, developer: Connection, links: Links) -> None:
+    """One run, from the developer's request to its end."""
+    policy, start_timeout = audited.policy, audited.settings.network.start_timeout_seconds
+    hello = auditor_receive_hello(developer, start_timeout)
+    _decide(audited, hello)
+    answer = AuditorHello(
+        PROTOCOL_VERSION, fresh_nonce(), len(audited.ids), audited.groups(), policy.person is not None
+    )
+    run = auditor_answer(developer, hello, answer, audited.ids)
+    people = set(audited.persons([audited.ids[position] for position in run.train]))
+    developer.send(Kind.HELLO, encode_count(len(people)))
+    audited.log("run accepted", method=hello.method, release=hello.release, records=hello.train)
+    _SERVE[hello.release](audited, run, developer, links)
 
 
 def _read_table(settings: Settings, policy: Policy) -> AttributeTable:
@@ -116,7 +119,7 @@ def _serve_moment(audited: Audited, run: AgreedRun, developer: Connection, links
         # The same bytes under the same noise, and not recomputed: whoever sees them twice has learned nothing new.
         share = torch.frombuffer(bytearray(lost), dtype=torch.int64).reshape(plans[first].shape)
         auditor_open(Party("auditor", developer, None), share)
-        audited.log(f"moment of session {hello.earlier} sent once more")
+        audited.log("moment sent once more", session=hello.earlier)
         first += 1
     if first == hello.releases:
         developer.receive(Kind.END, size=0)
@@ -137,7 +140,7 @@ def _serve_moment(audited: Audited, run: AgreedRun, developer: Connection, links
             return torch.frombuffer(bytearray(answer), dtype=torch.int64).reshape(share.shape)
 
         auditor_moment(Party("auditor", developer, source), shape, columns.split(shape.block), add_noise)
-        audited.log(f"moment {index + 1} of {hello.releases} released: {plan.shape}, rho {cost.rho / UNIT:.3g}")
+        audited.log("moment released", index=index, shape=str(plan.shape), rho=round(cost.rho / UNIT, 9))
     source.close()
     developer.receive(Kind.END, size=0)
 
@@ -157,7 +160,7 @@ def _serve_randomized_response(audited: Audited, run: AgreedRun, developer: Conn
     persons = audited.persons(ids)
     answer = respond(audited.ledger, audited.policy.budget, request, persons, codes, categories, epsilon)
     developer.send(Kind.OPEN, answer)
-    audited.log(f"randomized response released: {len(ids)} records, epsilon {epsilon:g}")
+    audited.log("randomized response released", records=len(ids), epsilon=epsilon)
     developer.receive(Kind.END, size=0)
 
 

@@ -21,7 +21,7 @@ from secure_fair import checkpoint
 from secure_fair.errors import RefusedError, RunError
 
 NAME_FILE = "run_name"  # in the developer's folder
-FOLDER = "checkpoints"  # in the auditor's folder, one folder a run
+CHECKPOINTS_FOLDER = "checkpoints"  # in the auditor's folder, one folder a run
 KEPT_RUNS = 16  # interrupted runs whose checkpoints the auditor keeps
 
 

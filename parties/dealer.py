@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from parties.links import opened
+from parties.journal import Journal
+from parties.links import Links
+from parties.service import Guest, serve
 from secure_fair.mpc.dealing.server import serve_session
 from secure_fair.settings import NetworkSettings
 
 
-def run_dealer(network: NetworkSettings, log_file: Path | None) -> int:
-    """Serve one session of the two parties; returns the number of steps dealt.
+def run_dealer(network: NetworkSettings, out: Path, *, forever: bool) -> None:
+    """Serve one session of the two parties, or one after another. Raises what ended it; both have been told by then."""
 
-    Raises what ended the session; both parties have been told by then.
-    """
-
-    def log(message: str) -> None:
-        if log_file is not None:
-            with log_file.open("a") as stream:
-                stream.write(message + "\n")
-
-    with opened(network) as links, links.acceptor() as acceptor:
-        developer, auditor = links.accept(acceptor, "developer", "auditor")
-
+    def session(links: Links, guests: dict[str, Guest], journal: Journal) -> None:
         def progress(dealt: int, planned: int) -> None:
             links.where = f"{dealt} of {planned} steps dealt"
 
-        return serve_session(developer, auditor, log, progress)
+        serve_session(guests["developer"].connection, guests["auditor"].connection, journal, progress)
+
+    serve("dealer", network, out, ("developer", "auditor"), session, forever=forever)

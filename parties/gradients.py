@@ -43,7 +43,7 @@ def serve_gradient(audited: Audited, run: AgreedRun, developer: Connection, link
     if start:
         program.restore(state)
         program.rerandomise(RingGenerator(seed))
-        audited.log(f"run resumed after step {start}")
+        audited.log("resumed", step=start)
     source = CorrelationSource(
         "auditor", links.connect("dealer"), training_plan(secure, settings, public, hello, start)
     )

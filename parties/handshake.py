@@ -51,9 +51,10 @@ def developer_hello(
     return answer, decode_count(auditor.receive(Kind.HELLO, size=COUNT_BYTES))
 
 
-def auditor_receive_hello(developer: Connection) -> DeveloperHello:
-    """What the developer asks for; the caller decides by its policy before it answers."""
-    hello = DeveloperHello.decode(bytes(developer.receive(Kind.HELLO, max_size=MAX_HELLO_BYTES)), developer.peer)
+def auditor_receive_hello(developer: Connection, within: float) -> DeveloperHello:
+    """What the developer asks for, within so many seconds; the caller decides by its policy before it answers."""
+    payload = developer.receive(Kind.HELLO, max_size=MAX_HELLO_BYTES, within=within)
+    hello = DeveloperHello.decode(bytes(payload), developer.peer)
     known = 0 < hello.train <= hello.records <= MAX_RECORDS and 0 < hello.epochs <= MAX_EPOCHS
     if not known or min(hello.batch_size, hello.width, hello.checkpoint_steps) < 1:
         raise ProtocolError("the developer asked for a run whose numbers make no sense; update the developer")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 from secure_fair.errors import (
     InterruptedRunError,
@@ -26,6 +26,7 @@ from secure_fair.transport.accept import Acceptor
 from secure_fair.transport.frames import Connection
 
 GRACE_SECONDS = 5.0
+ENDING_SECONDS = 2.0
 PARENT_PIPE = "SECURE_FAIR_PARENT_PIPE"  # descriptor whose end tells that the launcher is gone
 
 
@@ -49,8 +50,11 @@ class Links:
         if address is None:
             raise SettingsError(f"network.peers has no address of the {peer}; add one, for instance host:7400")
         context = tls.client_context(self._identity)
-        sock = tls.connect(address, context, peer, self._fingerprint(peer), self._network.start_timeout_seconds)
-        return self._add(sock, peer)
+        # An auditor that is busy says so, unless it is just ending a run; a dealer follows it from run to run.
+        limit = self._network.start_timeout_seconds
+        busy = limit if peer == "dealer" else ENDING_SECONDS
+        sock = tls.connect(address, context, peer, self.pins(peer), limit, busy=busy)
+        return self.take(sock, peer)
 
     def acceptor(self) -> Acceptor:
         """Open our port."""
@@ -59,17 +63,6 @@ class Links:
         kind, _, descriptor = self._network.listen.partition(":")
         listener = tls.listen(int(descriptor) if kind == "fd" else self._network.listen)
         return Acceptor(listener, tls.server_context(self._identity))
-
-    def accept(self, acceptor: Acceptor, *peers: str, timeout: float | None = None) -> list[Connection]:
-        """Wait until all of these parties have connected."""
-        missing = {peer: self._fingerprint(peer) for peer in peers}
-        accepted: dict[str, Connection] = {}
-        limit = self._network.start_timeout_seconds if timeout is None else timeout
-        while missing:
-            peer, sock = acceptor.accept(missing, limit)
-            del missing[peer]
-            accepted[peer] = self._add(sock, peer)
-        return [accepted[peer] for peer in peers]
 
     def fail(self, message: str) -> None:
         """Tell every peer why we stop, and close."""
@@ -83,8 +76,16 @@ class Links:
         for connection in self._open:
             connection.close()
 
-    def _add(self, sock: Any, peer: str) -> Connection:
-        connection = Connection(sock, peer, timeout_seconds=self._network.timeout_seconds, on_failure=self._failed)
+    def take(self, sock: ssl.SSLSocket, peer: str) -> Connection:
+        """The channel over a socket that has been accepted."""
+        network = self._network
+        connection = Connection(
+            sock,
+            peer,
+            timeout_seconds=network.timeout_seconds,
+            idle_seconds=network.idle_timeout_seconds,
+            on_failure=self._failed,
+        )
         self._open.append(connection)
         return connection
 
@@ -103,11 +104,12 @@ class Links:
         if self.where:
             error.args = (f"{error} ({self.where})",)
 
-    def _fingerprint(self, peer: str) -> str:
-        fingerprint: str | None = self._network.fingerprints.get(peer)  # type: ignore[call-overload]
-        if fingerprint is None:
+    def pins(self, peer: str) -> tuple[str, ...]:
+        """The fingerprints that a party may have. Raises SettingsError when there is none."""
+        pins = self._network.fingerprints.get(peer)  # type: ignore[call-overload]
+        if not pins:
             raise SettingsError(f"network.fingerprints has none of the {peer}; `secure-fair certs init` prints them")
-        return fingerprint
+        return (pins,) if isinstance(pins, str) else tuple(pins)
 
 
 @contextmanager

@@ -52,6 +52,10 @@ class PeerRefusedError(TransportError):
     """The other side refused to go on and said why."""
 
 
+class PeerBusyError(PeerRefusedError):
+    """The other side knows us, and serves somebody else now."""
+
+
 class ProtocolError(SecureFairError):
     """The parties' plans, shapes or settings do not agree."""
 

@@ -101,8 +101,9 @@ class NetworkSettings(_Section):
     certificate: Path | None = None
     key: Path | None = None
     ca: Path | None = None
-    fingerprints: dict[Literal["developer", "auditor", "dealer"], str] = {}
+    fingerprints: dict[Literal["developer", "auditor", "dealer"], str | tuple[str, ...]] = {}
     timeout_seconds: PositiveFloat = 30.0
+    idle_timeout_seconds: PositiveFloat = 3600.0
     start_timeout_seconds: PositiveFloat = 60.0
 
 

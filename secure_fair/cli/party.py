@@ -13,6 +13,7 @@ from secure_fair.errors import InterruptedRunError, SettingsError
 PATH = click.Path(path_type=Path)
 _config = click.option("-c", "--config", "file", type=PATH, required=True, help="This party's settings file.")
 _set = click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting.")
+_serve = click.option("--serve", is_flag=True, help="Go on with the next run after each, until SIGTERM.")
 
 
 @click.group()
@@ -65,34 +66,51 @@ def developer(
     "--out", type=PATH, required=True, help="Folder for the log, and for the ledger unless --ledger says other."
 )
 @click.option("--ledger", type=PATH, help="The ledger; one for the life of the attributes, over all runs.")
+@_serve
 @_set
-def auditor(file: Path, policy_file: Path, out: Path, ledger: Path | None, overrides: tuple[str, ...]) -> None:
-    """Serve one run within the policy; nothing of the table leaves but what the policy releases."""
+def auditor(
+    file: Path, policy_file: Path, out: Path, ledger: Path | None, serve: bool, overrides: tuple[str, ...]
+) -> None:
+    """Serve one run within the policy; nothing of the table leaves but what the policy releases.
+
+    With --serve, one run after another: log.jsonl and health.json in --out tell how it is, and SIGTERM ends it with
+    exit status 0; a run that is under way then is ended in order, and can be resumed.
+    """
     effective = settings.load(file, overrides)
     from parties.auditor import run_auditor
     from secure_fair.privacy import policy
 
     _make(out)
     try:
-        run_auditor(effective, policy.load(policy_file), ledger or out / "ledger.sqlite", out)
+        run_auditor(effective, policy.load(policy_file), ledger or out / "ledger.sqlite", out, forever=serve)
     except KeyboardInterrupt:
         raise InterruptedRunError("the auditor was interrupted; what had been released is in its ledger") from None
+    except InterruptedRunError:
+        if not serve:
+            raise
 
 
 @party.command(epilog="Example: secure-fair party dealer -c dealer.toml --out run/dealer")
 @_config
 @click.option("--out", type=PATH, required=True, help="Folder for the log.")
+@_serve
 @_set
-def dealer(file: Path, out: Path, overrides: tuple[str, ...]) -> None:
-    """Deal correlated randomness for one run; this party sees shapes only and must not collude with the others."""
+def dealer(file: Path, out: Path, serve: bool, overrides: tuple[str, ...]) -> None:
+    """Deal correlated randomness for one run; this party sees shapes only and must not collude with the others.
+
+    With --serve, one run after another; SIGTERM ends it with exit status 0.
+    """
     effective = settings.load(file, overrides)
     from parties.dealer import run_dealer
 
     _make(out)
     try:
-        run_dealer(effective.network, out / "log.txt")
+        run_dealer(effective.network, out, forever=serve)
     except KeyboardInterrupt:
         raise InterruptedRunError("the dealer was interrupted; start the run again") from None
+    except InterruptedRunError:
+        if not serve:
+            raise
 
 
 def _make(out: Path) -> None:

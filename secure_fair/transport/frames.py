@@ -45,7 +45,8 @@ class Connection:
     """Frames to and from one authenticated peer. Takes over the socket; use it as a context manager or `close` it.
 
     One thread receives; any thread may send. `timeout_seconds`: the peer is stalled when nothing at all, not even a
-    heartbeat, came for so long. `max_frame`: the largest body taken, in bytes. `queue_bytes` (default: `max_frame`):
+    heartbeat, came for so long; it is idle when for `idle_seconds` it was alive and did not send what we wait for.
+    `max_frame`: the largest body taken, in bytes. `queue_bytes` (default: `max_frame`):
     when as much waits to be received, the reader stops reading, and TCP slows the peer down; two parties that send to
     each other before either receives need it to hold what they send, and a peer that dies meanwhile is noticed when
     reading goes on. `on_failure` is called once, from the reader
@@ -61,6 +62,7 @@ class Connection:
         peer: str,
         *,
         timeout_seconds: float = 30.0,
+        idle_seconds: float = 3600.0,
         max_frame: int = 256 * MEBIBYTE,
         queue_bytes: int | None = None,
         on_failure: Callable[[TransportError], None] | None = None,
@@ -68,7 +70,7 @@ class Connection:
         self.peer = peer
         self.bytes_sent = self.bytes_received = self.messages_sent = self.messages_received = self.rounds = 0
         self._stream = TlsStream(sock)
-        self._timeout = timeout_seconds
+        self._timeout, self._idle = timeout_seconds, idle_seconds
         self._max_frame = max_frame
         self._queue_bytes = max_frame if queue_bytes is None else queue_bytes
         self._on_failure = on_failure
@@ -129,17 +131,21 @@ class Connection:
             self.bytes_sent += HEADER.size + length
             self._sent_since_receive = True
 
-    def receive(self, kind: int, size: int | None = None, max_size: int | None = None) -> bytearray:
+    def receive(
+        self, kind: int, size: int | None = None, max_size: int | None = None, *, within: float | None = None
+    ) -> bytearray:
         """Wait for the next frame, which must be of this kind and, where given, exactly or at most so large.
+
+        within: seconds, where the connection's `idle_seconds` are not what may be waited.
 
         Frames that came before a failure are still handed out. Raises FrameError, PeerLostError, PeerStalledError,
         and PeerRefusedError with the peer's own words; all name the peer.
         """
-        return self._receive(Expected((kind,), size, max_size)).body
+        return self._receive(Expected((kind,), size, max_size), self._idle if within is None else within).body
 
     def receive_any(self, kinds: tuple[int, ...], max_size: int | None = None) -> tuple[int, bytearray]:
         """Like `receive`, for a frame of one of these kinds; returns its kind too."""
-        frame = self._receive(Expected(kinds, None, max_size))
+        frame = self._receive(Expected(kinds, None, max_size), self._idle)
         return frame.kind, frame.body
 
     def fail(self, message: str) -> None:
@@ -151,7 +157,8 @@ class Connection:
         """Tell the peer that this is a proper end, and close. Safe to call again, and after a failure."""
         self._finish(CLOSE, b"")
 
-    def _receive(self, expected: Expected) -> _Frame:
+    def _receive(self, expected: Expected, within: float) -> _Frame:
+        deadline = time.monotonic() + within
         with self._changed:
             if self._sent_since_receive:
                 self._sent_since_receive = False
@@ -160,7 +167,10 @@ class Connection:
             try:
                 while not self._queue:
                     self._raise_failure()
-                    self._changed.wait()
+                    if not self._changed.wait(min(deadline - time.monotonic(), threading.TIMEOUT_MAX)):
+                        self._fail(
+                            PeerStalledError(f"{self.peer} is there, but did not go on for {within:g} s; see its log")
+                        )
             finally:
                 self._expected = None
             frame = self._queue.popleft()

@@ -15,12 +15,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from secure_fair.errors import PeerLostError, PeerRefusedError, TransportError
+from secure_fair.errors import PeerBusyError, PeerLostError, PeerRefusedError, TransportError
 from secure_fair.transport.certs import fingerprint_of
 
 HANDSHAKE_SECONDS = 5.0
-ACCEPTED, REFUSED = b"\1", b"\0"
+ACCEPTED, REFUSED, BUSY = b"\1", b"\0", b"\2"
 FIRST_WAIT, LONGEST_WAIT = 0.05, 0.5  # seconds between attempts to connect
+Pins = str | tuple[str, ...]  # a peer's fingerprint, or those of several that may take its part
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,20 @@ def parse_address(address: str) -> tuple[str, int]:
     return match[1] or match[2], int(match[3])
 
 
-def connect(address: str, context: ssl.SSLContext, peer: str, fingerprint: str, timeout: float) -> ssl.SSLSocket:
+def connect(
+    address: str, context: ssl.SSLContext, peer: str, fingerprint: Pins, timeout: float, *, busy: float = 0.0
+) -> ssl.SSLSocket:
     """Connect to `peer`, which may not have started yet, within `timeout` seconds.
 
     Returns when the peer has accepted us too. Raises PeerRefusedError when a certificate or fingerprint is wrong on
-    either side (at once: waiting would not help), and PeerLostError when the deadline passes.
+    either side (at once: waiting would not help), PeerBusyError when it serves somebody else for more than `busy`
+    seconds, and PeerLostError when the deadline passes.
     """
     host, port = parse_address(address)
     check_fingerprint(fingerprint, peer)
     where = f"{peer} at {host} port {port}"
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
+    deadline = began + timeout
     wait = FIRST_WAIT
     while True:
         try:
@@ -100,6 +105,10 @@ def connect(address: str, context: ssl.SSLContext, peer: str, fingerprint: str, 
             if not isinstance(error, ssl.SSLEOFError):
                 raise PeerRefusedError(f"{where}: {_tls_problem(error)}") from None
             problem: OSError = error
+        except PeerBusyError as error:
+            if time.monotonic() + wait >= began + min(busy, timeout):
+                raise
+            problem = OSError(str(error))
         except OSError as error:
             problem = error
         if time.monotonic() + wait >= deadline:
@@ -111,16 +120,23 @@ def connect(address: str, context: ssl.SSLContext, peer: str, fingerprint: str, 
         wait = min(2 * wait, LONGEST_WAIT)
 
 
-def check_fingerprint(fingerprint: str, peer: str) -> None:
-    """Raises TransportError unless it is `sha256:` and 64 small hex digits."""
-    if not re.fullmatch(r"sha256:[0-9a-f]{64}", fingerprint):
+def check_fingerprint(pins: Pins, peer: str) -> None:
+    """Raises TransportError unless each is `sha256:` and 64 small hex digits, and there is one at least."""
+    fingerprints = (pins,) if isinstance(pins, str) else pins
+    if not fingerprints or not all(re.fullmatch(r"sha256:[0-9a-f]{64}", each) for each in fingerprints):
         raise TransportError(f"fingerprint of {peer} must be `sha256:` and 64 small hex digits; `certs init` prints it")
 
 
-def matches(sock: ssl.SSLSocket, fingerprint: str) -> bool:
-    """Whether the peer's certificate has this fingerprint."""
+def fingerprint_at(sock: ssl.SSLSocket) -> str:
+    """The fingerprint of the certificate at the other end; empty without one."""
     der = sock.getpeercert(binary_form=True)
-    return der is not None and hmac.compare_digest(fingerprint_of(der), fingerprint)
+    return "" if der is None else fingerprint_of(der)
+
+
+def matches(sock: ssl.SSLSocket, pins: Pins) -> bool:
+    """Whether the peer's certificate has this fingerprint, or one of these."""
+    found = fingerprint_at(sock)
+    return any(hmac.compare_digest(found, each) for each in ((pins,) if isinstance(pins, str) else pins))
 
 
 def prepare(raw: socket.socket) -> None:
@@ -151,7 +167,7 @@ def _context(protocol: int, identity: Identity) -> ssl.SSLContext:
 
 
 def _attempt(
-    host: str, port: int, context: ssl.SSLContext, where: str, fingerprint: str, deadline: float
+    host: str, port: int, context: ssl.SSLContext, where: str, fingerprint: Pins, deadline: float
 ) -> ssl.SSLSocket:
     def left() -> float:
         return max(0.001, min(deadline - time.monotonic(), HANDSHAKE_SECONDS))
@@ -171,6 +187,8 @@ def _attempt(
         answer = sock.recv(1)  # TLS 1.3 leaves the client's handshake before the server has judged its certificate
         if answer == REFUSED:
             raise PeerRefusedError(f"{where} does not expect our certificate now; compare its `fingerprints` with ours")
+        if answer == BUSY:
+            raise PeerBusyError(f"{where} is busy with another run; try again when that has ended")
         if answer != ACCEPTED:
             raise ConnectionResetError("it went away during the handshake")
     except BaseException:

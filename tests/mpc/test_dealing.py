@@ -191,7 +191,7 @@ def serve(network: Network, plan: bytes, *then: tuple[Kind, bytes, bytes]) -> No
     developer, from_developer = network.pair("developer", "dealer")
     auditor, from_auditor = network.pair("auditor", "dealer")
     with ThreadPoolExecutor(1) as pool, developer, from_developer, auditor, from_auditor:
-        serving = pool.submit(serve_session, from_developer, from_auditor, lambda _: None)
+        serving = pool.submit(serve_session, from_developer, from_auditor, lambda *_, **__: None)
         for party in (developer, auditor):
             party.send(Kind.PLAN, plan)
         for kind, ours, theirs in then:
@@ -223,7 +223,7 @@ def test_a_credit_beyond_the_plan_deals_the_plan_only(network: Network) -> None:
     developer, from_developer = network.pair("developer", "dealer")
     auditor, from_auditor = network.pair("auditor", "dealer")
     with ThreadPoolExecutor(1) as pool, developer, from_developer, auditor, from_auditor:
-        serving = pool.submit(serve_session, from_developer, from_auditor, lambda _: None)
+        serving = pool.submit(serve_session, from_developer, from_auditor, lambda *_, **__: None)
         for party in (developer, auditor):
             party.send(Kind.PLAN, Plan(((SMALL.program(), 3),)).encode())
         developer.receive(Kind.SEED)

@@ -99,7 +99,7 @@ def _party(
     if body is None:
         developer, auditor = accept("developer", "auditor")
         with developer, auditor:
-            serve_session(developer, auditor, lambda _: None)
+            serve_session(developer, auditor, lambda *_, **__: None)
         return sorted(sys.modules)
 
     import torch

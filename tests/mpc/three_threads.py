@@ -92,7 +92,7 @@ class Network:
         plans = (plan, plan if auditor_plan is None else auditor_plan)
         with ThreadPoolExecutor(3) as pool:
             futures = [
-                pool.submit(guard.run, lambda: serve_session(deal_dev, deal_aud, lambda _: None)),
+                pool.submit(guard.run, lambda: serve_session(deal_dev, deal_aud, lambda *_, **__: None)),
                 pool.submit(guard.run, lambda: side("developer", dev_aud, dev_deal, plans[0], developer)),
                 pool.submit(guard.run, lambda: side("auditor", aud_dev, aud_deal, plans[1], auditor)),
             ]
@@ -139,8 +139,10 @@ def tap(party: Party) -> list[tuple[int, bytes]]:
     frames: list[tuple[int, bytes]] = []
     receive = party.peer.receive
 
-    def recording(kind: int, size: int | None = None, max_size: int | None = None) -> bytearray:
-        body = receive(kind, size, max_size)
+    def recording(
+        kind: int, size: int | None = None, max_size: int | None = None, *, within: float | None = None
+    ) -> bytearray:
+        body = receive(kind, size, max_size, within=within)
         frames.append((kind, bytes(body)))
         return body
 

@@ -38,7 +38,8 @@ def auditor(deployment: Deployment) -> Iterator[tuple[Links, Connection]]:
     connecting = background(deployment.connect, "auditor")
     try:
         with opened(network) as links, links.acceptor() as acceptor:
-            links.accept(acceptor, "developer")
+            peer, sock = acceptor.accept({"developer": links.pins("developer")}, PATIENCE)
+            links.take(sock, peer)
             yield links, connecting.result(PATIENCE)
     finally:
         connecting.result(PATIENCE).close()

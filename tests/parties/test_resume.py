@@ -69,14 +69,14 @@ def test_shares_are_re_randomised_and_no_mask_is_kept(tmp_path: Path, few: Path)
     trial = Trial(tmp_path, few, "adv")
     faults.hurt(trial, "dealer", signal.SIGKILL, 8)
     shutil.copytree(trial.run, tmp_path / "before")
-    faults.hurt(trial, "dealer", signal.SIGKILL, 11, resume=True)
+    faults.hurt(trial, "dealer", signal.SIGKILL, 14, resume=True)
 
     def states(run: Path) -> dict[str, torch.Tensor]:
+        """Both shares at the newest step that both sides have."""
         (auditor,) = (run / "auditor" / "checkpoints").iterdir()
-        loaded = {
-            "developer": torch.load(max((run / "developer" / "checkpoint").glob("*.pt")), weights_only=True)["term"],
-            "auditor": torch.load(max(auditor.iterdir()), weights_only=True)["term"],
-        }
+        folders = {"developer": run / "developer" / "checkpoint", "auditor": auditor}
+        shared = set.intersection(*({file.name for file in folder.glob("*.pt")} for folder in folders.values()))
+        loaded = {role: torch.load(folder / max(shared), weights_only=True)["term"] for role, folder in folders.items()}
         assert all(set(state) == {"w share"} for state in loaded.values())
         return {role: state["w share"] for role, state in loaded.items()}
 

@@ -131,8 +131,15 @@ def tap(file: Path) -> None:
     """Append what this process and its children receive from an auditor inside of steps to FILE.KIND."""
     receive = Connection.receive
 
-    def recording(self: Connection, kind: int, size: int | None = None, max_size: int | None = None) -> bytearray:
-        body = receive(self, kind, size, max_size)
+    def recording(
+        self: Connection,
+        kind: int,
+        size: int | None = None,
+        max_size: int | None = None,
+        *,
+        within: float | None = None,
+    ) -> bytearray:
+        body = receive(self, kind, size, max_size, within=within)
         if self.peer == "auditor" and kind in (Kind.MASKED, Kind.OPEN):
             with file.with_suffix(f".{Kind(kind).name}").open("ab") as stream:
                 stream.write(body)

@@ -22,7 +22,7 @@ MAX_REQUEST_BYTES = 4096
 class SessionLog(Protocol):
     """What the dealer may write down."""
 
-    def __call__(self, message: str) -> None: ...
+    def __call__(self, event: str, /, **facts: str | int) -> None: ...
 
 
 def serve_session(
@@ -44,7 +44,7 @@ def serve_session(
     seeds = (fresh_seed(), fresh_seed())
     for party, seed in zip((developer, auditor), seeds, strict=True):
         party.send(Kind.SEED, session + seed)
-    log(f"session {session.hex()}: {len(plan)} steps planned, plan {plan.digest()[:16]}")
+    log("session", session=session.hex(), steps=len(plan), plan=plan.digest()[:16])
 
     programs = iter(plan)
     dealt = requests = 0
@@ -52,7 +52,7 @@ def serve_session(
         kind, payload = developer.receive_any((Kind.CREDIT, Kind.REQUEST, Kind.END))
         if kind == Kind.END:
             auditor.receive(Kind.END, size=0)
-            log(f"session {session.hex()}: ended after {dealt} steps and {requests} single tuples")
+            log("session ended", session=session.hex(), dealt=dealt, tuples=requests)
             return dealt
         if kind == Kind.REQUEST:
             if bytes(auditor.receive(Kind.REQUEST, max_size=MAX_REQUEST_BYTES)) != bytes(payload):

@@ -1,0 +1,163 @@
+"""A party that listens: serves one run after another, turns everybody else away meanwhile, and tells how it is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from parties.journal import Journal
+from parties.links import Links, opened
+from secure_fair.errors import (
+    InterruptedRunError,
+    LedgerError,
+    ProtocolError,
+    RefusedError,
+    SecureFairError,
+    TransportError,
+)
+from secure_fair.settings import NetworkSettings
+from secure_fair.transport.frames import Connection
+from secure_fair.transport.tls import fingerprint_at
+
+HEALTH = "health.json"  # in a party's folder; a service that lives writes it anew every HEALTH_SECONDS
+HEALTH_SECONDS = 10.0
+JOURNALLED = 6  # every so many of them are written into the log too
+_MEBIBYTE = 2**20 if sys.platform == "darwin" else 2**10  # in units of getrusage
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A peer that has come for a run."""
+
+    connection: Connection
+    fingerprint: str
+
+
+Session = Callable[[Links, dict[str, Guest], Journal], None]
+
+
+def serve(
+    party: str, network: NetworkSettings, out: Path, guests: tuple[str, ...], session: Session, *, forever: bool
+) -> None:
+    """Wait for all of `guests`, run the session with them, and, with `forever`, begin again.
+
+    forever: a run that fails is logged and the next one is served. SIGTERM ends a run in order, and the service with
+    it, as an InterruptedRunError; so does a ledger that cannot be trusted. Otherwise what ends the run is raised.
+    """
+    with (
+        Journal(out, party) as journal,
+        opened(network) as door,
+        door.acceptor() as acceptor,
+        Health(party, acceptor.address, out if forever else None, journal) as health,
+    ):
+        pins = {guest: door.pins(guest) for guest in guests}
+        journal("listening", address=acceptor.address)
+        while True:
+            health.now("waiting")
+            first, sock = acceptor.accept(pins, math.inf if forever else network.start_timeout_seconds)
+            health.now("serving")
+            began = time.monotonic()
+            try:
+                with opened(network) as links:
+                    come = {first: Guest(links.take(sock, first), fingerprint_at(sock))}
+                    while missing := {guest: each for guest, each in pins.items() if guest not in come}:
+                        guest, sock = acceptor.accept(missing, network.start_timeout_seconds, busy=pins)
+                        come[guest] = Guest(links.take(sock, guest), fingerprint_at(sock))
+                    journal("connected", **{guest: each.fingerprint for guest, each in come.items()})
+                    with acceptor.turning_away(pins):
+                        session(links, come, journal)
+            except (SecureFairError, OSError) as error:
+                health.failed += 1
+                journal("run failed", reason=_public(error), seconds=round(time.monotonic() - began, 3))
+                if not forever or isinstance(error, (InterruptedRunError, LedgerError)):
+                    raise
+                _log.error("the run failed: %s", error)
+            else:
+                health.served += 1
+                journal("run ended", seconds=round(time.monotonic() - began, 3))
+                if not forever:
+                    return
+
+
+def _public(error: Exception) -> str:
+    """The words of errors that are for the peers too; of others the type only, since a text might name a value."""
+    public = isinstance(error, (TransportError, ProtocolError, RefusedError, InterruptedRunError))
+    return str(error) if public else type(error).__name__
+
+
+class Health:
+    """What a monitor wants to know: a small file that is written anew all the time, and now and then a line in the log.
+
+    folder: None for a party that serves one run, which has an exit status instead.
+    """
+
+    def __init__(self, party: str, address: str, folder: Path | None, journal: Journal) -> None:
+        self.state, self.served, self.failed = "starting", 0, 0
+        self._writing = threading.Lock()
+        self._party, self._address, self._folder, self._journal = party, address, folder, journal
+        self._began = time.monotonic()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._tell, name="health", daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._folder is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._folder is not None:
+            self._end.set()
+            self._thread.join()
+            self.now("stopped")
+
+    def now(self, state: str) -> None:
+        """What the party does from now on."""
+        self.state = state
+        self._write()
+
+    def facts(self) -> dict[str, str | int | float]:
+        """Seconds since the start, descriptors open now, most memory ever resident in MiB."""
+        return {
+            "state": self.state,
+            "address": self._address,
+            "served": self.served,
+            "failed": self.failed,
+            "seconds": round(time.monotonic() - self._began),
+            "descriptors": len(os.listdir("/dev/fd")),  # noqa: PTH208 (names are enough)
+            "peak_mebibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // _MEBIBYTE,
+        }
+
+    def _tell(self) -> None:
+        rounds = 0
+        while True:
+            self._write()
+            if rounds % JOURNALLED == 0:
+                self._journal("health", **self.facts())
+            rounds += 1
+            if self._end.wait(HEALTH_SECONDS):
+                return
+
+    def _write(self) -> None:
+        if self._folder is None:
+            return
+        time_now = datetime.now(UTC).isoformat(timespec="seconds")
+        partial = self._folder / f"{HEALTH}.tmp"
+        with self._writing:
+            partial.write_text(
+                json.dumps({"version": 1, "time": time_now, "party": self._party, **self.facts()}) + "\n"
+            )
+            partial.replace(self._folder / HEALTH)

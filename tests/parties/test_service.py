@@ -1,0 +1,187 @@
+"""Auditor and dealer as services: run after run, one at a time, whoever else comes by; and a stop in order."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from secure_fair.errors import PeerBusyError, PeerRefusedError
+from secure_fair.mpc.kinds import Kind
+from secure_fair.privacy.ledger import Ledger
+from tests.parties import world
+from tests.parties.conftest import Start
+from tests.parties.visits import RELEASES, Services, go_on, short_run
+from tests.parties.world import PROMPT, Deployment
+
+RUNS = 5
+WARM_UP = 6  # runs after which allocators and caches have what they keep
+GROWTH = 8 << 20  # bytes of resident memory that allocators may come and go by
+
+
+@pytest.fixture
+def services(start: Start, tmp_path: Path, identities: Deployment) -> Callable[..., Services]:
+    def made(*developers: str) -> Services:
+        return Services(start, tmp_path, identities, developers)
+
+    return made
+
+
+def kind(number: int, runs: int) -> str:
+    """Of a run; gradients come last, since nobody has budget for anything else after one."""
+    return ("moment", "randomized-response")[number % 2] if number < runs // 2 else "gradient"
+
+
+def leaves_early(number: int, runs: int) -> bool:
+    return kind(number, runs) == "gradient" and number % 10 == 9
+
+
+def soak(services: Services, runs: int) -> dict[str, list[tuple[int, int]]]:
+    """(resident bytes, descriptors) of each service after each of so many runs."""
+    seen: dict[str, list[tuple[int, int]]] = {"auditor": [], "dealer": []}
+    for number in range(runs):
+        with services.visit() as auditor:
+            short_run(auditor, kind(number, runs), stop_after=2 if leaves_early(number, runs) else None)
+        services.wait_for(number + 1)
+        for role, counts in seen.items():
+            process = services.process(role)
+            counts.append((process.memory_info().rss, process.num_fds()))
+    return seen
+
+
+def check_soak(services: Services, runs: int) -> dict[str, list[tuple[int, int]]]:
+    seen = soak(services, runs)
+    early = sum(leaves_early(number, runs) for number in range(runs))
+    assert services.count("auditor", "run failed") == early
+    assert services.count("auditor", "run ended") == runs - early
+    with Ledger(services.ledger, None) as ledger:
+        debited = [release.kind for release in ledger.releases()]
+    kinds = [kind(number, runs) for number in range(runs)]
+    repeated = [number for number, name in enumerate(kinds) if name == "randomized-response"][1:]
+    assert debited == [name for number, name in enumerate(kinds) if number not in repeated]  # the same bytes again
+    for counts in seen.values():
+        memory, descriptors = zip(*counts[min(WARM_UP, runs - 2) :], strict=True)
+        assert max(memory) - min(memory) < GROWTH
+        assert max(descriptors) - min(descriptors) <= 4  # a closed run's may linger for a moment
+        assert descriptors[-1] <= descriptors[0] + 2
+    return seen
+
+
+def test_one_run_after_another(services: Callable[..., Services]) -> None:
+    check_soak(services(), RUNS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_two_hundred_runs(services: Callable[..., Services]) -> None:
+    check_soak(services(), 200)
+
+
+def test_a_second_developer_is_told_to_wait(services: Callable[..., Services]) -> None:
+    both = services("colleague")
+    with both.visit() as first:
+        asked = first.hello("orth", "gradient")
+        answer, _ = first.ask(asked)
+        began = time.monotonic()
+        with pytest.raises(PeerBusyError, match=r"auditor at .* is busy with another run; try again when that has"):
+            both.connect("auditor", "colleague")
+        with pytest.raises(PeerBusyError):
+            both.connect("auditor")
+        assert time.monotonic() - began < PROMPT
+        go_on(first, asked, answer)
+    with both.visit("colleague") as second:
+        short_run(second, "gradient")
+    both.wait_for(2)
+    assert both.count("auditor", "run ended") == 2
+    warnings = [line["text"] for line in both.events("auditor") if line["event"] == "warning"]
+    assert len(warnings) >= 2
+    assert all("it is a developer, and another run is being served" in text for text in warnings)
+    connected = [line["developer"] for line in both.events("auditor") if line["event"] == "connected"]
+    assert len(set(connected)) == 2
+
+
+@pytest.mark.parametrize("role", ["auditor", "dealer"])
+def test_sigterm_while_nobody_is_served(services: Callable[..., Services], role: str) -> None:
+    idle = services()
+    world.until(lambda: idle.count(role, "listening") == 1)
+    began = time.monotonic()
+    os.kill(idle.process(role).pid, signal.SIGTERM)
+    assert idle.commands[role].wait() == 0
+    assert time.monotonic() - began < PROMPT
+    assert idle.commands[role].errors == []
+    assert idle.health(role)["state"] == "stopped"
+
+
+def test_sigterm_during_a_run(services: Callable[..., Services]) -> None:
+    """The developer is told; nothing is released any more; the ledger has what was."""
+    busy = services()
+    with busy.visit() as auditor:
+        answer = auditor.hello("orth", "moment")
+        auditor.ask(answer)
+        assert not auditor.sent_again()
+        auditor.closing.enter_context(busy.connect("dealer"))
+        world.until(lambda: busy.count("dealer", "connected") == 1)
+        assert busy.health("auditor")["state"] == "serving"
+        os.kill(busy.process("auditor").pid, signal.SIGTERM)
+        with pytest.raises(PeerRefusedError, match="auditor: stopped by SIGTERM"):
+            auditor.connection.receive(Kind.OPEN)
+    assert busy.commands["auditor"].wait() == 0
+    assert auditor.debits() == []
+    last = [line for line in busy.events("auditor") if line["event"] == "run failed"]
+    assert [line["reason"] for line in last] == ["stopped by SIGTERM"]
+
+
+@pytest.mark.parametrize("how", ["silent", "not a hello", "gone"])
+def test_a_bad_visitor_does_not_keep_the_next_one_out(services: Callable[..., Services], how: str) -> None:
+    open_door = services()
+    with open_door.connect("auditor") as bad:
+        if how == "not a hello":
+            bad.send(Kind.HELLO, b"{}")
+            with pytest.raises(PeerRefusedError, match="protocol"):
+                bad.receive(Kind.HELLO)
+        elif how == "silent":  # for longer than the start takes at most
+            with pytest.raises(PeerRefusedError, match="developer is there, but did not go on for"):
+                bad.receive(Kind.HELLO)
+    with open_door.visit() as good:
+        short_run(good, "randomized-response")
+    world.until(lambda: open_door.count("auditor", "run ended") == 1)
+
+
+def test_the_log_has_no_secret(services: Callable[..., Services]) -> None:
+    told = services()
+    for release in ("randomized-response", "moment", "gradient"):
+        with told.visit() as auditor:
+            short_run(auditor, release)
+    world.until(lambda: told.count("auditor", "run ended") == len(RELEASES))
+    for role in ("auditor", "dealer"):
+        text = (told.folder / role / "log.jsonl").read_text()
+        assert not re.search(r"r0\d\d|Pale_Skin|identity|BEGIN|p\d+\b.*yes", text)
+        assert all({"time", "party", "event"} <= set(line) for line in told.events(role))
+        key = told.deployment.identities[role].key.read_text().splitlines()[1]
+        assert key not in text
+    assert {line["event"] for line in told.events("auditor")} >= {
+        "listening",
+        "connected",
+        "run accepted",
+        "moment released",
+        "randomized response released",
+        "run ended",
+        "health",
+    }
+
+
+def test_a_developer_that_goes_away(services: Callable[..., Services]) -> None:
+    """Both services say who went away and where the run was, and wait for the next one."""
+    going = services()
+    with going.visit() as auditor:
+        short_run(auditor, "gradient", stop_after=1)
+    world.until(lambda: going.count("auditor", "run failed") == 1 and going.count("dealer", "run failed") == 1)
+    for role in ("auditor", "dealer"):
+        (failed,) = [line for line in going.events(role) if line["event"] == "run failed"]
+        assert "developer" in failed["reason"]
+        assert re.search(r"\((step 2 of 6|\d of 6 steps dealt)\)", failed["reason"])
