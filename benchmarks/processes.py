@@ -112,7 +112,7 @@ def _deal(ends: _Ends, listener: socket.socket) -> None:
     torch.set_num_threads(1)
     developer, auditor = ends.accept("dealer", listener, ROLES)
     with developer, auditor:
-        serve_session(developer, auditor, lambda _: None)
+        serve_session(developer, auditor, lambda *_, **__: None)
 
 
 def _serve(pipe: Pipe, role: Role, *arguments: Any) -> None:
