@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from parties.links import PARENT_PIPE
 from secure_fair.errors import InterruptedRunError, RunError
@@ -43,6 +43,12 @@ class Launch:
     reuse: Path | None = None
     alone: bool = False  # the developer needs no peers
 
+    def roles(self) -> list[str]:
+        """Randomized response needs no dealer, and a developer with nothing to ask needs nobody."""
+        if self.alone:
+            return ["developer"]
+        return [role for role in ROLES if role != "dealer" or self.release != "randomized-response"]
+
     def command(self, role: str, network: Sequence[str]) -> list[str]:
         """The command line of a party."""
         own = {
@@ -62,12 +68,22 @@ class Launch:
         return [*base, "--out", str(self.run / role), *own, *settings]
 
 
-def run_parties(launch: Launch, *, host: str = "127.0.0.1") -> None:
+class Launchable(Protocol):
+    """What `run_parties` starts: who takes part, with which command line, and the folder of their logs."""
+
+    @property
+    def run(self) -> Path: ...
+
+    def roles(self) -> list[str]: ...
+
+    def command(self, role: str, network: Sequence[str]) -> list[str]: ...
+
+
+def run_parties(launch: Launchable, *, host: str = "127.0.0.1") -> None:
     """Run the parties to their end. Raises RunError with the first failure; no process outlives the call.
 
     In the main thread SIGTERM and SIGHUP raise InterruptedRunError meanwhile, so that the parties are ended in order.
     """
-    roles = [role for role in ROLES if _takes_part(role, launch)]
     with (
         _stoppable(),
         tempfile.TemporaryDirectory(prefix="secure-fair-") as folder,
@@ -77,7 +93,7 @@ def run_parties(launch: Launch, *, host: str = "127.0.0.1") -> None:
         parties: dict[str, _Process] = {}
         alive, lifeline = os.pipe()
         try:
-            for role in roles:
+            for role in launch.roles():
                 listener = sockets.get(role)
                 parties[role] = _Process.start(launch, role, network[role], listener, alive)
             os.close(alive)
@@ -89,13 +105,6 @@ def run_parties(launch: Launch, *, host: str = "127.0.0.1") -> None:
             os.close(lifeline)
 
 
-def _takes_part(role: str, launch: Launch) -> bool:
-    """Randomized response needs no dealer, and a developer with nothing to ask needs nobody."""
-    if role == "developer":
-        return True
-    return not launch.alone and not (role == "dealer" and launch.release == "randomized-response")
-
-
 @dataclass
 class _Process:
     role: str
@@ -105,7 +114,7 @@ class _Process:
 
     @staticmethod
     def start(
-        launch: Launch, role: str, network: Sequence[str], listener: socket.socket | None, alive: int
+        launch: Launchable, role: str, network: Sequence[str], listener: socket.socket | None, alive: int
     ) -> _Process:
         """The developer shares our terminal for its progress; the others write to their logs."""
         folder = launch.run / role

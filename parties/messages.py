@@ -20,7 +20,7 @@ COUNT_BYTES = _COUNT.size
 Positions = npt.NDArray[np.int64]
 
 
-class _Message:
+class Message:
     """A flat JSON object whose keys and types are the dataclass's own; anything else is refused."""
 
     def encode(self) -> bytes:
@@ -44,7 +44,7 @@ class _Message:
 
 
 @dataclass(frozen=True)
-class DeveloperHello(_Message):
+class DeveloperHello(Message):
     """The run that the developer asks for; public facts only."""
 
     protocol: int
@@ -70,7 +70,7 @@ class DeveloperHello(_Message):
 
 
 @dataclass(frozen=True)
-class AuditorHello(_Message):
+class AuditorHello(Message):
     """The auditor's answer, when its policy allows the run."""
 
     protocol: int
@@ -117,6 +117,6 @@ def _checked(value: Any, kind: str) -> Any:
         return value
     if kind == "str" and type(value) is str and len(value) <= 200:
         return value
-    if kind == "tuple[int, ...]" and isinstance(value, list):
-        return tuple(_checked(item, "int") for item in value)
+    if kind in ("tuple[int, ...]", "tuple[str, ...]") and isinstance(value, list):
+        return tuple(_checked(item, kind[6:9]) for item in value)
     raise ValueError

@@ -118,6 +118,20 @@ class PrivacySettings(_Section):
     store_values: bool = False
 
 
+class AuditSettings(_Section):
+    """The developer's side of an audit: its table, and what it lets an auditor see of it."""
+
+    predictions: Path | None = None
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    classes: tuple[str, ...] = ()
+    split: str = ""
+    bins: Annotated[int, Field(ge=0, multiple_of=2)] = 0
+    smallest_cell: Positive = 20
+    categories: dict[str, tuple[str, ...]] = {}
+    commitment: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    share_result: bool = False
+
+
 class Settings(_Section):
     """All settings of one party or of a simulation."""
 
@@ -131,6 +145,12 @@ class Settings(_Section):
     adversary: AdversarySettings = AdversarySettings()
     network: NetworkSettings = NetworkSettings()
     privacy: PrivacySettings = PrivacySettings()
+    audit: AuditSettings = AuditSettings()
+
+    def audit_digest(self) -> str:
+        """SHA-256 of what both parties of an audit must agree on."""
+        shared = [self.version, self.attributes.columns, self.privacy.epsilon, self.privacy.delta]
+        return hashlib.sha256(json.dumps(shared).encode()).hexdigest()
 
     def shared_digest(self, method: str, release: str) -> str:
         """SHA-256 of what both parties must agree on; compared in the handshake."""
@@ -222,6 +242,7 @@ def _resolve(settings: Settings, base: Path) -> Settings:
             "data": settings.data.model_copy(update={"root": at(settings.data.root)}),
             "attributes": settings.attributes.model_copy(update={"file": at(settings.attributes.file)}),
             "model": settings.model.model_copy(update={"weights": weights}),
+            "audit": settings.audit.model_copy(update={"predictions": at(settings.audit.predictions)}),
             "network": network.model_copy(
                 update={"certificate": at(network.certificate), "key": at(network.key), "ca": at(network.ca)}
             ),

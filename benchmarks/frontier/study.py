@@ -22,7 +22,7 @@ from benchmarks.frontier.trainings import ATTRIBUTE, TASK, Progress, Seed, weigh
 from secure_fair import settings
 from secure_fair.cli.demo import CORRELATION, OVERLAP, SETTINGS
 from secure_fair.errors import SettingsError
-from secure_fair.fairness.metrics import finite
+from secure_fair.fairness.finite import finite
 
 Row = dict[str, Any]
 

@@ -64,6 +64,16 @@ COMMENTS = {
     "privacy.refresh": '"once", or "epoch" (one release an epoch, which share epsilon)',
     "privacy.rank": "project features to this many dimensions first; 0: do not",
     "privacy.clip": "fixed-point scale of the feature vectors; the noise scales with it: rounding and range only",
+    "audit": "developer: the table that is audited, and what an auditor may see of it",
+    "audit.predictions": "CSV or Parquet: id, label, and prediction or score",
+    "audit.threshold": "take the column `score`; from here on it is the second class",
+    "audit.classes": "all classes, in order; empty: those that the table shows",
+    "audit.split": "only the rows of this `split`; empty: all",
+    "audit.bins": "calibration and score distributions, in so many bins of the score (even); 0: none",
+    "audit.smallest_cell": "what an auditor gets to see holds no smaller count",
+    "audit.categories": "attribute -> its categories, fixed before; an auditor with others is refused",
+    "audit.commitment": "of the auditor's table, from an earlier audit.json; another table is refused",
+    "audit.share_result": "whether an auditor that wants the result gets it",
     "privacy.store_values": "keep the values that were opened in disclosures.jsonl, so that attacks can be run on them",
 }
 # Active in a new file although there is no default: a run needs them.
@@ -75,6 +85,9 @@ EXAMPLES = {
 # Shown commented out: most runs leave them alone.
 OPTIONAL = {
     "fairness.weight": 200.0,
+    "audit.predictions": "predictions.csv",
+    "audit.threshold": 0.5,
+    "audit.commitment": "sha256:...",
     "network.listen": "0.0.0.0:7400",
     "network.peers": {"auditor": "auditor.example:7400", "dealer": "dealer.example:7400"},
     "network.certificate": "developer.crt",
@@ -93,7 +106,10 @@ releases = ["moment", "audit"]          # "gradient" is not here: it gives the d
 epsilon = 4.0                           # per person, over the life of the attributes, all runs together
 delta = 1e-5                            # of (epsilon, delta)-differential privacy
 min_group = 20                          # a smaller group is not reported in an audit
-audits = "noised"                       # or "exact", for frozen id sets outside the training ids
+audits = "noised"                       # or "exact", for the sets of records that audit_sets names
+audit_sets = []                         # "sha256:...", from `secure-fair audit freeze`; nobody in them has a budget
+max_audits = 1                          # exact audits of one set: the differences of several tell about single people
+audit_to = "developer"                  # or "both": the auditor gets the result too, if the developer agrees
 categories = { Male = ["no", "yes"] }   # public: taken from here, never from the data
 # person = "identity"                   # column that says which records are one person; absent: one record, one person
 developers = []                         # "sha256:...", fingerprints of the certificates of the developers to serve

@@ -34,6 +34,7 @@ COMMANDS = {
     ),
     "report": ("secure_fair.cli.report:report", "One self-contained HTML page about what a command has written."),
     "party": ("secure_fair.cli.party:party", "Run one party of a real deployment: developer, auditor or dealer."),
+    "audit": ("secure_fair.cli.audit:audit", "Audit any model's predictions by groups that only the auditor knows."),
     "leakage": ("secure_fair.cli.leakage:leakage", "Run the attacks on what a run disclosed, and score them."),
     "ledger": ("secure_fair.cli.ledger:ledger", "Show what an auditor has released so far, and the privacy spent."),
     "certs": ("secure_fair.cli.certs:certs", "Make a private authority and party certificates for a trial."),

@@ -82,15 +82,6 @@ def evaluate(labels: Codes, scores: NDArray[np.float64], groups: Codes, names: S
     }
 
 
-def finite(value: Any) -> Any:
-    """The same mappings, sequences and numbers for JSON, which has no NaN: null stands for it."""
-    if isinstance(value, dict):
-        return {key: finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _targets(n_classes: int) -> range:
     """The classes whose rates are taken: the positive one of two, each of more."""
     return range(1, BINARY) if n_classes == BINARY else range(n_classes)

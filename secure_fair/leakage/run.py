@@ -11,7 +11,7 @@ import numpy as np
 
 from secure_fair.data.attributes import AttributeTable
 from secure_fair.errors import RunError
-from secure_fair.fairness.metrics import finite
+from secure_fair.fairness.finite import finite
 from secure_fair.leakage import predictor, prior
 from secure_fair.leakage.aggregate import attack_moment, attack_responses
 from secure_fair.leakage.gradient import attack_gradient

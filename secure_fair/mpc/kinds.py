@@ -27,4 +27,6 @@ class Kind(IntEnum):
     # between developer and auditor, for CrypTen's own collective operations
     COLLECTIVE = 26
     # developer -> auditor, once at the start
-    RECORDS = 27  # positions (int32) of the records this run is about, in the agreed order of ids
+    RECORDS = 27  # positions (int32) of the records this run is about, in the agreed order of ids; of an audit: hashes
+    # developer -> auditor, at the end of an audit whose policy asks for it
+    REPORT = 28  # the result, as far as the developer's own policy lets the auditor see it

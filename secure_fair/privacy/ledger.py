@@ -63,6 +63,10 @@ class Reservation:
     answer: bytes | None
 
 
+class People(list[bytes]):
+    """Keyed hashes of persons, each once, in order: for a request that is checked first and reserved later."""
+
+
 class Ledger:
     """One auditor's ledger; several processes may open the file, each with its own `Ledger`, used by one thread.
 
@@ -104,8 +108,20 @@ class Ledger:
         self.commit_answer(reservation, answer)
         return answer
 
-    def reserve(self, kind: str, request: bytes, persons: Iterable[str], cost: Cost, budget: Budget) -> Reservation:
+    def reserve(
+        self,
+        kind: str,
+        request: bytes,
+        persons: Iterable[str] | People,
+        cost: Cost,
+        budget: Budget,
+        *,
+        exact: int | None = None,
+    ) -> Reservation:
         """Debit each person once with `cost`, or nobody (BudgetError); an answered request costs nothing.
+
+        exact: at most so many releases of this kind, and of nobody who has a bounded account: their budget would be
+        void. Whoever was in one has none from then on.
 
         A request that was debited and not answered (a crash) is debited again. An unbounded cost (`gradient`) is
         recorded and not limited: allowing it is the policy's decision, and ends its people's bounded budget.
@@ -115,10 +131,12 @@ class Ledger:
         ).fetchone()
         if row is not None:
             return Reservation(*row)
-        hashes = self._hashes(persons)
+        hashes = persons if isinstance(persons, People) else self._hashes(persons)
         with self._store.debiting():
             self._load_batch(hashes)
             self._require_budget(len(hashes), cost, budget)
+            if exact is not None:
+                self._require_exact(kind, len(hashes), exact)
             self._db.execute(_DEBIT, {"rho": cost.rho, "pure": cost.pure, "most": UNBOUNDED})
             now = datetime.now(UTC).isoformat(timespec="seconds")
             release = self._db.execute(
@@ -135,17 +153,29 @@ class Ledger:
         ).fetchone()
         return None if row is None else row[0]
 
-    def check(self, persons: Iterable[str], cost: Cost, budget: Budget) -> None:
+    def check(
+        self, persons: Iterable[str] | People, cost: Cost, budget: Budget, *, kind: str = "", exact: int | None = None
+    ) -> None:
         """Raise BudgetError if `reserve` would now; debits nothing. Spares both sides a protocol run in vain."""
-        hashes = self._hashes(persons)
+        hashes = persons if isinstance(persons, People) else self._hashes(persons)
         with self._store.writing():
             self._load_batch(hashes)
             self._require_budget(len(hashes), cost, budget)
+            if exact is not None:
+                self._require_exact(kind, len(hashes), exact)
 
     def commit_answer(self, reservation: Reservation, answer: bytes) -> None:
         """Store the answer durably; send it after this returns, not before."""
         with self._store.writing():
             self._db.execute("UPDATE releases SET answer = ? WHERE id = ?", [answer, reservation.release])
+
+    def people(self, persons: Iterable[str]) -> People:
+        """What `check` and `reserve` take too: the hashes of a million people take seconds, so once is enough."""
+        return People(self._hashes(persons))
+
+    def derived_key(self, purpose: str) -> bytes:
+        """A secret of this ledger for another use than its own hashes."""
+        return hmac.digest(self._store.key, b"derived\0" + purpose.encode(), "sha256")
 
     def memoise(self, question: str, persons: Sequence[str], drawn: Sequence[int]) -> list[int]:
         """For each person the value first drawn for `question`: that of `drawn` where there was none before."""
@@ -186,6 +216,21 @@ class Ledger:
             raise BudgetError(
                 f"{over} of {persons} people in the request would exceed the policy's epsilon {budget.epsilon:g} "
                 f"(delta {budget.delta:g}); ask for a smaller epsilon, or leave out the records that are spent"
+            )
+
+    def _require_exact(self, kind: str, persons: int, most: int) -> None:
+        query = "SELECT count(*) FROM batch JOIN persons USING (person) WHERE rho < ?"
+        accounts = self._db.execute(query, [UNBOUNDED]).fetchone()[0]
+        if accounts:
+            raise BudgetError(
+                f"{accounts} of {persons} people in the request have a privacy budget in the ledger, which exact "
+                "counts would void; audit people who are in no private release, or ask for a noised audit"
+            )
+        done = self._db.execute("SELECT count(*) FROM releases WHERE kind = ?", [kind]).fetchone()[0]
+        if done >= most:
+            raise BudgetError(
+                f"these records were audited exactly {done} times, and the policy's max_audits is {most}; each more "
+                "would tell about single people by its difference from the others"
             )
 
     def _hashes(self, persons: Iterable[str]) -> list[bytes]:

@@ -33,6 +33,9 @@ class Policy(pydantic.BaseModel):
     delta: Annotated[float, Field(gt=0, le=0.5)]
     min_group: Annotated[int, Field(ge=1)] = 20
     audits: Literal["noised", "exact"] = "noised"
+    audit_sets: tuple[Fingerprint, ...] = ()
+    max_audits: Annotated[int, Field(ge=1)] = 1
+    audit_to: Literal["developer", "both"] = "developer"
     categories: dict[str, tuple[str, ...]]
     person: str | None = None
     developers: tuple[Fingerprint, ...] = ()

@@ -13,6 +13,7 @@ import torch
 from secure_fair.data.images import ImageSet, batches
 from secure_fair.errors import RunError
 from secure_fair.fairness import metrics
+from secure_fair.fairness.finite import finite
 from secure_fair.training import device
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def write(
                 names = part.classes[label], part.classes[scores.argmax()]
                 writer.writerow((record, split, *names, *(f"{score:.9g}" for score in scores)))
     results = {split: metrics.overall(part.labels, part.scores) for split, part in found.items()}
-    (out / "metrics.json").write_text(json.dumps({"version": VERSION, **metrics.finite(results)}, indent=2) + "\n")
+    (out / "metrics.json").write_text(json.dumps({"version": VERSION, **finite(results)}, indent=2) + "\n")
     return results
 
 

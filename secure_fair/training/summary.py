@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secure_fair.fairness import metrics
+from secure_fair.fairness.finite import finite
 from secure_fair.training import predictions
 
 if TYPE_CHECKING:
@@ -72,11 +73,11 @@ def write_summary(
         "versions": versions(),
         "commit": commit(),
     }
-    finite: dict[str, Any] = metrics.finite(summary)
+    plain: dict[str, Any] = finite(summary)
     partial = run / "summary.tmp"
-    partial.write_text(json.dumps(finite, indent=2, allow_nan=False) + "\n")
+    partial.write_text(json.dumps(plain, indent=2, allow_nan=False) + "\n")
     partial.replace(run / "summary.json")
-    return finite
+    return plain
 
 
 def versions() -> dict[str, str | None]:

@@ -19,7 +19,7 @@ LOADS = {
     "from secure_fair.cli.main import run; run(['config', 'show'])": HEAVY,
     "import secure_fair.settings": HEAVY,
     "import secure_fair.transport.frames": (*HEAVY, "secure_fair.mpc"),
-    "import secure_fair.cli.simulate, secure_fair.cli.party": HEAVY,
+    "import secure_fair.cli.simulate, secure_fair.cli.party, secure_fair.cli.audit": HEAVY,
     "import parties.dealer": ("crypten", "timm", "PIL", "secure_fair.data", "secure_fair.model", "secure_fair.privacy"),
     "import parties.auditor": (
         "timm",
@@ -29,6 +29,14 @@ LOADS = {
         "secure_fair.training",
         "secure_fair.data.images",
     ),
+    "import parties.audit_developer": (
+        "timm",
+        "opendp",
+        "secure_fair.data.attributes",
+        "secure_fair.audit.attributes",
+        "secure_fair.privacy.policy",
+    ),
+    "import parties.audit_auditor": ("timm", "PIL", "opendp", "secure_fair.model", "secure_fair.audit.predictions"),
     "import parties.developer": ("opendp", "secure_fair.data.attributes", "secure_fair.privacy.policy"),
     "import secure_fair.data.attributes": ("torch", "crypten", "timm", "PIL", "secure_fair.data.images"),
     "import secure_fair.privacy.ledger": ("torch", "crypten", "timm", "PIL", "secure_fair.data"),

@@ -1,9 +1,9 @@
 """Expanding seeds into correlated randomness: the same code at the dealer and at both parties.
 
 Order of drawing within one step, from each party's stream (seed, index): masks by name, then shares of products,
-sines and truncations by name. The auditor's shares all come from its seed; the developer's are its share of the
-phases and of the truncation masks from its seed, and everything else is a correction the dealer sends it:
-developer's share = value - auditor's share. So the dealer sends nothing to the auditor but its seed.
+sines, truncations and counts by name. The auditor's shares all come from its seed; the developer's are its share of
+the phases, the truncation masks and its masks of counts from its seed, and everything else is a correction the dealer
+sends it: developer's share = value - auditor's share. So the dealer sends nothing to the auditor but its seed.
 """
 
 from __future__ import annotations
@@ -39,6 +39,14 @@ class TruncationShare:
 
 
 @dataclass(repr=False)
+class CountShare:
+    """This party's mask (A or B), and its share of A^T B; all on the 32-bit ring."""
+
+    mask: torch.Tensor  # int32 [rows, left or right]
+    product: torch.Tensor  # int32 [left, right]
+
+
+@dataclass(repr=False)
 class StepShares:
     """One party's part of a step's randomness."""
 
@@ -46,6 +54,7 @@ class StepShares:
     products: dict[str, torch.Tensor]
     sines: dict[str, SineShare]
     truncations: dict[str, TruncationShare]
+    counts: dict[str, CountShare]
 
 
 def expand(program: StepProgram, role: Role, generator: RingGenerator, correction: torch.Tensor | None) -> StepShares:
@@ -65,9 +74,13 @@ def expand(program: StepProgram, role: Role, generator: RingGenerator, correctio
     for name, truncation in sorted(program.truncations.items()):
         mask = generator.ring(truncation.shape)
         truncations[name] = TruncationShare(mask, source.ring(truncation.shape), source.ring(truncation.shape))
+    counts = {}
+    for name, count in sorted(program.counts.items()):
+        mask = generator.words((count.rows, count.left if role == "developer" else count.right))
+        counts[name] = CountShare(mask, source.ring((count.left, count.right)).to(torch.int32))
     if isinstance(source, _Reader):
         source.finish()
-    return StepShares(masks, products, sines, truncations)
+    return StepShares(masks, products, sines, truncations, counts)
 
 
 def deal(program: StepProgram, developer: RingGenerator, auditor: RingGenerator) -> torch.Tensor:
@@ -89,6 +102,9 @@ def deal(program: StepProgram, developer: RingGenerator, auditor: RingGenerator)
         shifted = logical_shift(r, truncation.shift)
         parts.append(shifted - auditor.ring(r.shape))
         parts.append(logical_shift(r, 63) - auditor.ring(r.shape))
+    for _, count in sorted(program.counts.items()):
+        left, right = developer.words((count.rows, count.left)), auditor.words((count.rows, count.right))
+        parts.append(transposed_product(left, right).to(torch.int64) - auditor.ring((count.left, count.right)))
     return torch.cat([part.reshape(-1) for part in parts]) if parts else torch.empty(0, dtype=torch.int64)
 
 
@@ -99,6 +115,11 @@ def weighted_waves(sine: Sine, phase: torch.Tensor) -> tuple[torch.Tensor, torch
     weight = np.asarray(sine.coefficients).reshape(order.shape) * (1 << sine.value_bits)
     waves = (np.sin(order * angle) * weight, np.cos(order * angle) * weight)
     return torch.from_numpy(np.rint(waves[0]).astype(np.int64)), torch.from_numpy(np.rint(waves[1]).astype(np.int64))
+
+
+def transposed_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """left^T right mod 2^32 of int32 matrices; numpy's product wraps, and torch has none that is fast."""
+    return torch.from_numpy(left.numpy().T @ right.numpy())
 
 
 def logical_shift(value: torch.Tensor, shift: int) -> torch.Tensor:
@@ -136,4 +157,6 @@ def correction_elements(program: StepProgram) -> int:
         total += 2 * len(sine.coefficients) * int(np.prod(sine.shape, dtype=np.int64))
     for truncation in program.truncations.values():
         total += 2 * int(np.prod(truncation.shape, dtype=np.int64))
+    for count in program.counts.values():
+        total += count.left * count.right
     return total

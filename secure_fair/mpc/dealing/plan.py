@@ -79,6 +79,15 @@ class Truncation:
 
 
 @dataclass(frozen=True)
+class Count:
+    """A sharing of A^T B on the 32-bit ring; the developer knows A [rows, left], the auditor B [rows, right]."""
+
+    rows: int
+    left: int
+    right: int
+
+
+@dataclass(frozen=True)
 class StepProgram:
     """The correlated randomness of one protocol step."""
 
@@ -87,6 +96,7 @@ class StepProgram:
     products: Mapping[str, Product] = field(default_factory=dict)
     sines: Mapping[str, Sine] = field(default_factory=dict)
     truncations: Mapping[str, Truncation] = field(default_factory=dict)
+    counts: Mapping[str, Count] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -111,6 +121,7 @@ class StepProgram:
                 truncations={
                     k: Truncation(_shape(v["shape"]), whole(v["shift"])) for k, v in value["truncations"].items()
                 },
+                counts={k: Count(*_shape((v["rows"], v["left"], v["right"]))) for k, v in value["counts"].items()},
             )
             program.validate()
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -136,6 +147,8 @@ class StepProgram:
             if not 1 <= truncation.shift <= 62:
                 raise ValueError("shift out of range")
             total += math.prod(truncation.shape) * 2
+        for count in self.counts.values():
+            total += count.rows * (count.left + count.right) + count.left * count.right
         if total > MAX_STEP_ELEMENTS:
             raise ValueError("step program too large")
 

@@ -55,6 +55,7 @@ class StepRandomness:
     def __init__(self, program: StepProgram, shares: StepShares) -> None:
         self.program = program
         self._masks = {name: OneTimeMask(values) for name, values in shares.masks.items()}
+        self._masks |= {name: OneTimeMask(count.mask) for name, count in shares.counts.items()}
         self._shares = shares
 
     def mask(self, name: str) -> OneTimeMask:
@@ -68,6 +69,9 @@ class StepRandomness:
 
     def truncation(self, name: str) -> TruncationShare:
         return self._shares.truncations.pop(name)
+
+    def count(self, name: str) -> torch.Tensor:
+        return self._shares.counts.pop(name).product
 
 
 class CorrelationSource:

@@ -1,7 +1,8 @@
 """The only door: every value that a party learns from a secure computation passes through this module.
 
-A value opens to the developer alone (never to everyone, CrypTen's default) and is recorded before it is returned.
-The auditor learns nothing: it opens no values, it only sends its shares.
+A value opens to one party (never to everyone, CrypTen's default); what the developer learns is recorded before it is
+returned. The auditor learns nothing of a training. Of an exact audit it learns counts under the developer's noise,
+which is what it decides on which counts to open.
 """
 
 from __future__ import annotations
@@ -27,3 +28,24 @@ def open_to_developer(party: Party, name: str, shared: ArithmeticSharedTensor, b
     if party.recorder is not None:
         party.recorder(name, value, 2.0**-bits)
     return value
+
+
+def open_counts(party: Party, name: str, share: torch.Tensor) -> torch.Tensor | None:
+    """Open int32 shares of counts, in Z_2^32, to the developer; the auditor gets None. One message, 4 bytes each."""
+    if not party.is_developer:
+        party.send(Kind.OPEN, share)
+        return None
+    (theirs,) = party.receive(Kind.OPEN, share.shape, dtype=torch.int32)
+    value = share + theirs
+    if party.recorder is not None:
+        party.recorder(name, value, 1.0)
+    return value
+
+
+def open_to_auditor(party: Party, share: torch.Tensor) -> torch.Tensor | None:
+    """Open int32 shares to the auditor; the developer has added noise of its own to its share, and gets None."""
+    if party.is_developer:
+        party.send(Kind.OPEN, share)
+        return None
+    (theirs,) = party.receive(Kind.OPEN, share.shape, dtype=torch.int32)
+    return share + theirs

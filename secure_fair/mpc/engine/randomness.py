@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algori
 
 SEED_BYTES = 32
 RING_BYTES = 8
+WORD_BYTES = 4
 
 
 def fresh_seed() -> bytes:
@@ -41,11 +42,18 @@ class RingGenerator:
 
     def ring(self, shape: Sequence[int]) -> torch.Tensor:
         """Uniform int64 tensor of the given shape."""
-        buffer = np.zeros(math.prod(shape) * RING_BYTES, dtype=np.uint8)
-        if buffer.size:
-            self._cipher.update_into(buffer.data, buffer.data)  # in place: zeros become the keystream
-        return torch.from_numpy(buffer.view(np.int64).reshape(tuple(shape)))
+        return torch.from_numpy(self._stream(math.prod(shape) * RING_BYTES).view(np.int64).reshape(tuple(shape)))
+
+    def words(self, shape: Sequence[int]) -> torch.Tensor:
+        """Uniform int32 tensor of the given shape: elements of Z_2^32."""
+        return torch.from_numpy(self._stream(math.prod(shape) * WORD_BYTES).view(np.int32).reshape(tuple(shape)))
 
     def bits(self, shape: Sequence[int], width: int) -> torch.Tensor:
         """Uniform int64 tensor with values in [0, 2^width), width < 64."""
         return self.ring(shape) & ((1 << width) - 1)
+
+    def _stream(self, size: int) -> np.ndarray:
+        buffer = np.zeros(size, dtype=np.uint8)
+        if size:
+            self._cipher.update_into(buffer.data, buffer.data)  # in place: zeros become the keystream
+        return buffer

@@ -1,0 +1,220 @@
+"""The auditor's process in an audit: its table stays masked, and its policy decides which counts leave, and how."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from parties.audit_messages import EXACT, HASH_BYTES, OPENED, AuditAccepted, AuditHello, AuditTerms, id_key
+from parties.handshake import MAX_RECORDS, check_settings, fresh_nonce
+from parties.links import Links, opened
+from parties.messages import MAX_HELLO_BYTES, PROTOCOL_VERSION
+from secure_fair.audit.attributes import AuditTable, Rows, read_audit_table
+from secure_fair.audit.columns import Ids
+from secure_fair.audit.release import AuditPlan, noised, threshold_scale
+from secure_fair.audit.suppression import shown
+from secure_fair.errors import ProtocolError, RefusedError, SettingsError
+from secure_fair.mpc.dealing.plan import Plan
+from secure_fair.mpc.dealing.source import CorrelationSource
+from secure_fair.mpc.engine.opening import open_counts, open_to_auditor
+from secure_fair.mpc.engine.party import Party
+from secure_fair.mpc.kinds import Kind
+from secure_fair.mpc.protocols.counts import CountShape, auditor_counts
+from secure_fair.privacy.accountant import UNBOUNDED_COST, gaussian_cost
+from secure_fair.privacy.ledger import Ledger, request_digest
+from secure_fair.privacy.policy import Policy
+from secure_fair.settings import Settings
+from secure_fair.transport.frames import Connection
+
+MAX_REPORT_BYTES = 1 << 24
+SESSION_TEXT = 32  # hexadecimal digits of a session's name
+
+
+def run_audit_auditor(settings: Settings, policy: Policy, ledger_path: Path, out: Path) -> None:
+    """Serve one audit of a developer. Raises what ended it; the developer has been told by then."""
+
+    def log(message: str) -> None:
+        with (out / "log.txt").open("a") as stream:
+            stream.write(message + "\n")
+
+    if settings.attributes.file is None or not settings.attributes.columns:
+        raise SettingsError("attributes.file and attributes.columns are both needed by the auditor")
+    table = read_audit_table(settings.attributes.file, settings.attributes.columns, policy)
+    with (
+        Ledger(ledger_path, policy.person is not None) as ledger,
+        opened(settings.network) as links,
+        links.acceptor() as acceptor,
+    ):
+        (developer,) = links.accept(acceptor, "developer")
+        audit = _Audit(settings, policy, table, ledger, links, developer)
+        audit.agree()
+        log(f"audit accepted: {audit.hello.records} records, {policy.audits}")
+        audit.serve()
+        log("counts released")
+        if policy.audit_to == "both":
+            report = json.loads(bytes(developer.receive(Kind.REPORT, max_size=MAX_REPORT_BYTES)))
+            (out / "audit.json").write_text(json.dumps(report, indent=2) + "\n")
+        developer.receive(Kind.END, size=0)
+        log("audit ended")
+
+
+@dataclass(repr=False)
+class _Audit:
+    """One audit, step by step."""
+
+    settings: Settings
+    policy: Policy
+    table: AuditTable
+    ledger: Ledger
+    links: Links
+    developer: Connection
+
+    def agree(self) -> None:
+        """The handshake of audit_messages.py; whatever is refused here depends on ids and public facts only."""
+        columns, privacy = self.settings.attributes.columns, self.settings.privacy
+        self.hello = AuditHello.decode(
+            bytes(self.developer.receive(Kind.HELLO, max_size=MAX_HELLO_BYTES)), self.developer.peer
+        )
+        self._decide()
+        categories = self.policy.categories_of(columns)
+        groups = tuple(map(len, categories))
+        terms = AuditTerms(
+            PROTOCOL_VERSION,
+            fresh_nonce(),
+            self.policy.audits,
+            self.policy.min_group,
+            self.policy.audit_to == "both",
+            groups,
+            tuple(name for names in categories for name in names),
+        )
+        self.developer.send(Kind.HELLO, terms.encode())
+        self.dealer = self.links.connect("dealer")  # now: what follows may take longer than the dealer waits
+        key = id_key(self.hello.nonce, terms.nonce)
+        payload = self.developer.receive(Kind.RECORDS, size=HASH_BYTES * self.hello.records)
+        self.rows: Rows = self.table.rows(np.frombuffer(payload, dtype="<u8"), key)
+        self.plan = AuditPlan(self.hello.layout, groups, self.hello.records, self.table.per_person(self.rows))
+        self.cost = UNBOUNDED_COST if self.exact else gaussian_cost(privacy.epsilon, privacy.delta)
+        self.plan.require_range(0.0 if self.exact else self.plan.scale(self.cost))
+        self.id_set = self.ids.digest()
+        if self.exact and self.id_set not in self.policy.audit_sets:
+            raise RefusedError(
+                f"exact audits are for frozen sets of records; this one is {self.id_set}, and the policy's audit_sets "
+                "does not name it (`secure-fair audit freeze`)"
+            )
+        self.lost = self._lost()
+        if self.lost is None:
+            self.people = self.ledger.people(self.table.people(self.rows))
+            self.ledger.check(self.people, self.cost, self.policy.budget, kind=self.kind, exact=self.most)
+        accepted = AuditAccepted(
+            PROTOCOL_VERSION,
+            self.plan.per_person,
+            self.table.commitment(self.ledger.derived_key("audit commitment"), columns, self.rows),
+            self.lost is not None,
+        )
+        self.developer.send(Kind.HELLO, accepted.encode())
+
+    def _decide(self) -> None:
+        """Whether the policy allows an audit by this developer at all."""
+        self.policy.require_release("audit")
+        if self.policy.developers:
+            self.policy.require_developer(self.settings.network.fingerprints["developer"])
+        check_settings(self.settings.audit_digest(), self.hello.settings)
+        if not 0 < self.hello.records <= MAX_RECORDS:
+            raise ProtocolError("the developer asked for an audit whose numbers make no sense; update the developer")
+        _ = self.hello.layout
+
+    @property
+    def exact(self) -> bool:
+        return self.policy.audits == EXACT
+
+    @property
+    def most(self) -> int | None:
+        """Exact audits of one set of records."""
+        return self.policy.max_audits if self.exact else None
+
+    @property
+    def kind(self) -> str:
+        """In the ledger: exact audits are counted by their set of records."""
+        return f"audit exact {self.id_set[-16:]}" if self.exact else "audit"
+
+    @property
+    def ids(self) -> Ids:
+        """Of the records, in ascending order (the developer's)."""
+        return self.table.ids.take(self.rows)
+
+    def serve(self) -> None:
+        """The protocol; counts are debited, noised or chosen, stored, and only then sent."""
+        shape = CountShape(self.hello.records, self.plan.groups, self.plan.layout.combine)
+        source = CorrelationSource("auditor", self.dealer, Plan(()) if self.lost else shape.plan())
+        party = Party("auditor", self.developer, source)
+        self._send(party, self.lost or self._count(party, shape, source.session))
+        source.close()
+
+    def _count(self, party: Party, shape: CountShape, session: str) -> bytes:
+        """The answer: computed, debited, noised or chosen, and stored."""
+        columns = self.settings.attributes.columns
+        groups = [self.table.groups(column, self.rows) for column in columns]
+        product = auditor_counts(party, shape, one_hots(groups, self.plan.groups, shape.block))
+        sizes = [np.bincount(codes, minlength=k)[1:] for codes, k in zip(groups, self.plan.groups, strict=True)]
+        none = torch.zeros(shape.opened[1], dtype=torch.int64)
+        share = shape.complete(product, torch.from_numpy(np.concatenate(sizes)), none)
+        produce = self._exact(party, share) if self.exact else self._noised(share)
+        request, budget = self._request(session), self.policy.budget
+        reserved = self.ledger.reserve(self.kind, request, self.people, self.cost, budget, exact=self.most)
+        answer = produce()
+        self.ledger.commit_answer(reserved, answer)
+        return answer
+
+    def _noised(self, share: torch.Tensor) -> Callable[[], bytes]:
+        return lambda: self._answer(None, noised(share.numpy(), self.plan.scale(self.cost)))
+
+    def _exact(self, party: Party, share: torch.Tensor) -> Callable[[], bytes]:
+        """Exact counts of the cells that are large enough under the noise of both parties.
+
+        The developer has noised what we see, and does not know our noise: neither of us reads a count off the test.
+        """
+        seen = open_to_auditor(party, share)
+        assert seen is not None  # noqa: S101 (we are the auditor)
+        tested = noised(seen.numpy(), threshold_scale(self.policy.min_group)).astype(np.float64)
+        columns = self.settings.attributes.columns
+        tables = [(column, *names) for column, names in zip(columns, self.policy.categories_of(columns), strict=True)]
+        visible = shown(tested, tables, self.policy.min_group)
+        return lambda: self._answer(visible, share.numpy()[visible])
+
+    def _answer(self, visible: np.ndarray | None, share: np.ndarray) -> bytes:
+        """What is stored and sent: for an exact audit which counts are open, then our share of them."""
+        mask = b"" if visible is None else visible.astype(np.uint8).tobytes()
+        return mask + np.ascontiguousarray(share, dtype="<i4").tobytes()
+
+    def _send(self, party: Party, answer: bytes) -> None:
+        size = int(np.prod(self.plan.shape)) if self.exact else 0
+        self.developer.send(Kind.HELLO, answer[:size])
+        share = torch.frombuffer(bytearray(answer[size:]), dtype=torch.int32) if len(answer) > size else torch.empty(0)
+        open_counts(party, OPENED, share.to(torch.int32))
+
+    def _request(self, session: str) -> bytes:
+        return request_digest(
+            {
+                "release": self.kind,
+                "session": session,
+                "ids": self.id_set,
+                "columns": self.settings.attributes.columns,
+                "predictions": self.hello.predictions,
+            }
+        )
+
+    def _lost(self) -> bytes | None:
+        """The stored answer of the session that the developer names, if it was about the same table and records."""
+        return self.ledger.stored(self._request(self.hello.earlier)) if self.hello.earlier else None
+
+
+def one_hots(groups: list[np.ndarray], sizes: tuple[int, ...], block: int) -> Iterator[torch.Tensor]:
+    """T in blocks: one-hot columns of every group but the first of each attribute, int32 [n, G]."""
+    for start in range(0, len(groups[0]), block):
+        parts = [codes[start : start + block, None] == np.arange(1, k) for codes, k in zip(groups, sizes, strict=True)]
+        yield torch.from_numpy(np.concatenate(parts, axis=1).astype(np.int32))

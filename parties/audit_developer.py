@@ -1,0 +1,260 @@
+"""The developer's process in an audit: its predictions stay masked; it gets the counts that the policy opens."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from parties.audit_messages import EXACT, OPENED, AuditAccepted, AuditHello, AuditTerms, id_key
+from parties.handshake import fresh_nonce
+from parties.links import Links, opened
+from parties.messages import MAX_HELLO_BYTES, PROTOCOL_VERSION
+from secure_fair.audit.predictions import Predictions, read_predictions
+from secure_fair.audit.release import AuditPlan, consistent, noised, threshold_scale
+from secure_fair.audit.result import Opened
+from secure_fair.audit.suppression import MAX_CELLS, complement, design, shown
+from secure_fair.audit.write import audit_json, shared_json
+from secure_fair.errors import ProtocolError, RefusedError, SettingsError
+from secure_fair.mpc.dealing.plan import Plan
+from secure_fair.mpc.dealing.source import CorrelationSource
+from secure_fair.mpc.engine.opening import open_counts, open_to_auditor
+from secure_fair.mpc.engine.party import Party
+from secure_fair.mpc.kinds import Kind
+from secure_fair.mpc.protocols.counts import CountShape, developer_counts
+from secure_fair.privacy.accountant import gaussian_cost
+from secure_fair.privacy.disclosures import DisclosureLog
+from secure_fair.settings import Settings
+from secure_fair.transport.frames import Connection
+
+SHARE_FILE = "audit_share.npz"  # while the auditor's answer is awaited
+
+
+def run_audit_developer(settings: Settings, out: Path) -> dict[str, Any]:
+    """Audit `audit.predictions` and write OUT/audit.json, which is returned. Raises what ended it; the peers are told.
+
+    An OUT whose audit lost its answer on the way asks for the same answer once more, at no cost.
+    """
+    began = time.perf_counter()
+    if not settings.attributes.columns:
+        raise SettingsError("attributes.columns is empty; name the attributes to audit, as the auditor does")
+    predictions = read_predictions(settings.audit)
+    out.mkdir(parents=True, exist_ok=True)
+    with opened(settings.network) as links, DisclosureLog(out, "audit", store=settings.privacy.store_values) as log:
+        audit = _Audit(settings, predictions, out, links)
+        audit.agree()
+
+        def record(name: str, value: torch.Tensor, unit: float) -> None:
+            log.add(0, name, value.numpy(), np.arange(len(predictions)), unit=unit, epsilon=audit.epsilon)
+
+        result, cost = audit.run(record)
+        report = audit_json(
+            settings,
+            predictions,
+            result,
+            _tables(settings, audit.terms),
+            audit.facts(),
+            cost,
+            time.perf_counter() - began,
+        )
+        if audit.terms.to_both:
+            audit.share(report, result)
+        audit.end()
+    (out / "audit.json.new").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+    (out / "audit.json.new").replace(out / "audit.json")
+    (out / SHARE_FILE).unlink(missing_ok=True)
+    return report
+
+
+@dataclass(repr=False)
+class _Lost:
+    """What is kept of an audit until its answer has come."""
+
+    session: str
+    salt: bytes
+    share: torch.Tensor
+
+    def save(self, out: Path) -> None:
+        temporary = out / f"{SHARE_FILE}.new.npz"
+        np.savez(temporary, session=self.session, salt=np.frombuffer(self.salt, np.uint8), share=self.share.numpy())
+        temporary.replace(out / SHARE_FILE)
+
+    @staticmethod
+    def load(out: Path) -> _Lost | None:
+        if not (out / SHARE_FILE).exists():
+            return None
+        with np.load(out / SHARE_FILE, allow_pickle=False) as arrays:
+            share = torch.from_numpy(arrays["share"])
+            return _Lost(str(arrays["session"]), arrays["salt"].tobytes(), share)
+
+
+class _Audit:
+    """One audit, step by step."""
+
+    def __init__(self, settings: Settings, predictions: Predictions, out: Path, links: Links) -> None:
+        self._settings, self._predictions, self._out, self._links = settings, predictions, out, links
+        self._lost = _Lost.load(out)
+        self._salt = secrets.token_bytes(32) if self._lost is None else self._lost.salt
+        self._auditor: Connection = links.connect("auditor")
+
+    def agree(self) -> None:
+        """The handshake of audit_messages.py. Raises RefusedError when our own policy forbids it."""
+        layout = self._predictions.layout
+        hello = AuditHello(
+            protocol=PROTOCOL_VERSION,
+            nonce=fresh_nonce(),
+            settings=self._settings.audit_digest(),
+            records=len(self._predictions),
+            classes=layout.classes,
+            bins=layout.bins,
+            bits=layout.bits,
+            predictions=self._predictions.digest(self._salt),
+            earlier="" if self._lost is None else self._lost.session,
+        )
+        self._auditor.send(Kind.HELLO, hello.encode())
+        self._dealer = self._links.connect("dealer")  # now: what follows may take longer than the dealer waits
+        self.terms = AuditTerms.decode(self._hello(), "auditor")
+        check_terms(self._settings, self.terms)
+        hashes = self._predictions.ids.keyed(id_key(hello.nonce, self.terms.nonce))
+        self._auditor.send(Kind.RECORDS, memoryview(hashes).cast("B"))
+        self.accepted = AuditAccepted.decode(self._hello(), "auditor")
+        expected = self._settings.audit.commitment
+        if expected is not None and expected != self.accepted.commitment:
+            raise RefusedError(
+                "the auditor's table is not the one that audit.commitment names; ask the auditor what it changed"
+            )
+        self.plan = AuditPlan(layout, self.terms.groups, len(self._predictions), self.accepted.per_person)
+
+    @property
+    def exact(self) -> bool:
+        return self.terms.mode == EXACT
+
+    @property
+    def scale(self) -> float:
+        """Of the noise in the counts."""
+        privacy = self._settings.privacy
+        return 0.0 if self.exact else self.plan.scale(gaussian_cost(privacy.epsilon, privacy.delta))
+
+    @property
+    def epsilon(self) -> float | None:
+        return None if self.exact else self._settings.privacy.epsilon
+
+    def run(self, record: Any) -> tuple[Opened, dict[str, Any]]:
+        """The protocol: what was opened, and what it cost."""
+        began = time.perf_counter()
+        rounds, sent, received = self._auditor.rounds, self._auditor.bytes_sent, self._auditor.bytes_received
+        layout = self._predictions.layout
+        shape = CountShape(len(self._predictions), self.terms.groups, layout.combine)
+        lost = self._lost if self.accepted.stored else None
+        self._source = CorrelationSource("developer", self._dealer, Plan(()) if lost else shape.plan())
+        party = Party("developer", self._auditor, self._source, record)
+        if lost:
+            share = lost.share
+        else:
+            product = developer_counts(party, shape, self._predictions.columns(shape.block))
+            totals = torch.from_numpy(self._predictions.totals)
+            share = shape.complete(product, torch.zeros(shape.kept, dtype=torch.int64), totals)
+            _Lost(self._source.session, self._salt, share).save(self._out)
+            if self.exact:
+                # The auditor tests its threshold on this; what it must not read in it is hidden by noise of ours.
+                scale = threshold_scale(self._settings.audit.smallest_cell)
+                open_to_auditor(party, torch.from_numpy(noised(share.numpy(), scale)))
+        counted = time.perf_counter()
+        bits = self._auditor.receive(Kind.HELLO, size=share.numel() if self.exact else 0)
+        answered = time.perf_counter()
+        result = self._opened(party, share, np.frombuffer(bits, dtype=np.uint8).astype(bool))
+        cost = {
+            "mpc_seconds": time.perf_counter() - answered + counted - began,
+            "ledger_seconds": answered - counted,  # the auditor debits and stores
+            "rounds": self._auditor.rounds - rounds,
+            "bytes_sent": self._auditor.bytes_sent - sent,
+            "bytes_received": self._auditor.bytes_received - received,
+            "floor_bytes": shape.floor_bytes,
+            "offline_bytes": self._source.offline_bytes,
+            "rows": len(self._predictions),
+        }
+        return result, cost
+
+    def _opened(self, party: Party, share: torch.Tensor, visible: np.ndarray) -> Opened:
+        """visible: of an exact audit, which counts are open."""
+        totals = self._predictions.totals.astype(np.float64)
+        tables = _tables(self._settings, self.terms)
+        if self.exact:
+            visible = visible.reshape(tuple(share.shape))
+            counts = np.zeros(share.shape)
+            value = open_counts(party, OPENED, share[torch.from_numpy(visible)])
+            assert value is not None  # noqa: S101 (we are the developer)
+            counts[visible] = value.numpy()
+            return Opened(counts, visible, totals, 0.0)
+        value = open_counts(party, OPENED, share)
+        assert value is not None  # noqa: S101 (we are the developer)
+        counts = consistent(value.numpy().astype(np.float64), totals, self.terms.groups)
+        return Opened(counts, shown(counts, tables, self.terms.smallest), totals, self.scale)
+
+    def facts(self) -> dict[str, Any]:
+        """What the report says about privacy."""
+        privacy = self._settings.privacy
+        return {
+            "mode": self.terms.mode,
+            "epsilon": self.epsilon,
+            "delta": None if self.exact else privacy.delta,
+            "noise_scale": self.scale,
+            "records_per_person": self.accepted.per_person,
+            "min_group": self.terms.smallest,
+            "commitment": self.accepted.commitment,
+            "predictions": self._predictions.digest(self._salt),
+            "shared_with_auditor": self.terms.to_both,
+        }
+
+    def share(self, report: Mapping[str, Any], result: Opened) -> None:
+        """Send the auditor what our own policy lets it see."""
+        smallest = self._settings.audit.smallest_cell
+        # The auditor knows its own noise: a count is large enough only if it would be without the noise, too.
+        enough = result.shown & (result.counts >= smallest + 4 * result.scale)
+        visible = complement(enough, result.counts, design(_tables(self._settings, self.terms)))
+        payload = shared_json(self._predictions, result, visible, _tables(self._settings, self.terms), report)
+        self._auditor.send(Kind.REPORT, payload)
+
+    def end(self) -> None:
+        """Tell both peers that all is done."""
+        self._auditor.send(Kind.END)
+        self._source.close()
+
+    def _hello(self) -> bytes:
+        return bytes(self._auditor.receive(Kind.HELLO, max_size=MAX_HELLO_BYTES))
+
+
+def check_terms(settings: Settings, terms: AuditTerms) -> None:
+    """Our own policy: categories fixed before, no single-person table, consent to share. Raises RefusedError."""
+    columns, audit = settings.attributes.columns, settings.audit
+    if len(terms.groups) != len(columns) or min(terms.groups) < 2 or sum(terms.groups) != len(terms.names):
+        raise ProtocolError("the auditor's answer does not fit attributes.columns; compare both settings files")
+    if sum(terms.groups) > MAX_CELLS:
+        raise RefusedError(
+            f"the auditor names {sum(terms.groups)} groups, more than {MAX_CELLS}; audit fewer attributes"
+        )
+    for column, *names in _tables(settings, terms):
+        fixed = audit.categories.get(column)
+        if fixed is not None and tuple(names) != fixed:
+            raise RefusedError(
+                f"the auditor's categories of {column} are {', '.join(names)[:200]}, and not those of "
+                "audit.categories; agree with the auditor on them"
+            )
+    if terms.to_both and not audit.share_result:
+        raise RefusedError("the auditor wants the result too; set audit.share_result if it may have it")
+
+
+def _tables(settings: Settings, terms: AuditTerms) -> list[tuple[str, ...]]:
+    """Each attribute or intersection with its groups' names."""
+    names = iter(terms.names)
+    return [
+        (column, *(next(names) for _ in range(k)))
+        for column, k in zip(settings.attributes.columns, terms.groups, strict=True)
+    ]

@@ -1,0 +1,67 @@
+"""What developer and auditor say to each other before an audit; public facts only.
+
+1. dev -> aud HELLO    AuditHello        what is asked for
+2. aud -> dev HELLO    AuditTerms        what the policy says, and the categories
+3. dev -> aud RECORDS  a keyed hash of each record's id, 8 bytes, in the order of the rows that follow
+4. aud -> dev HELLO    AuditAccepted     the most records of one person, and the commitment to the table
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from parties.messages import Message
+from secure_fair.audit.layout import Layout
+
+HASH_BYTES = 8
+NOISED, EXACT = "noised", "exact"
+OPENED = "audit counts"
+
+
+@dataclass(frozen=True)
+class AuditHello(Message):
+    """The audit that the developer asks for."""
+
+    protocol: int
+    nonce: str
+    settings: str  # digest of the settings that must agree
+    records: int
+    classes: int
+    bins: int
+    bits: int
+    predictions: str  # salted digest of the table
+    earlier: str  # session whose answer got lost: asked for again, at no cost; empty for none
+
+    @property
+    def layout(self) -> Layout:
+        """Raises RefusedError for numbers that make no sense."""
+        return Layout(self.classes, self.bins, self.bits)
+
+
+@dataclass(frozen=True)
+class AuditTerms(Message):
+    """What the auditor's policy makes of it."""
+
+    protocol: int
+    nonce: str
+    mode: str
+    smallest: int  # counts below are not shown
+    to_both: bool  # the auditor wants the result too
+    groups: tuple[int, ...]  # K of each attribute or intersection
+    names: tuple[str, ...]  # of all groups, attribute by attribute
+
+
+@dataclass(frozen=True)
+class AuditAccepted(Message):
+    """The auditor has found all records, and its ledger allows the audit."""
+
+    protocol: int
+    per_person: int
+    commitment: str
+    stored: bool  # the answer of `earlier` follows at once
+
+
+def id_key(developer_nonce: str, auditor_nonce: str) -> bytes:
+    """Key of the hashes of ids in one session."""
+    return hashlib.sha256((developer_nonce + auditor_nonce).encode()).digest()

@@ -1,0 +1,1 @@
+"""Fairness audits: tables, layouts of counts, metrics, intervals, suppression, noise."""
