@@ -12,8 +12,10 @@ import torch
 
 from parties.audit_messages import EXACT, HASH_BYTES, OPENED, AuditAccepted, AuditHello, AuditTerms, id_key
 from parties.handshake import MAX_RECORDS, check_settings, fresh_nonce
-from parties.links import Links, opened
+from parties.journal import Journal
+from parties.links import Links
 from parties.messages import MAX_HELLO_BYTES, PROTOCOL_VERSION
+from parties.service import Guest, serve
 from secure_fair.audit.attributes import AuditTable, Rows, read_audit_table
 from secure_fair.audit.columns import Ids
 from secure_fair.audit.release import AuditPlan, noised, threshold_scale
@@ -35,32 +37,26 @@ MAX_REPORT_BYTES = 1 << 24
 SESSION_TEXT = 32  # hexadecimal digits of a session's name
 
 
-def run_audit_auditor(settings: Settings, policy: Policy, ledger_path: Path, out: Path) -> None:
-    """Serve one audit of a developer. Raises what ended it; the developer has been told by then."""
-
-    def log(message: str) -> None:
-        with (out / "log.txt").open("a") as stream:
-            stream.write(message + "\n")
-
+def run_audit_auditor(settings: Settings, policy: Policy, ledger_path: Path, out: Path, *, forever: bool) -> None:
+    """Serve one audit, or one after another. Raises what ended it; the developer has been told by then."""
     if settings.attributes.file is None or not settings.attributes.columns:
         raise SettingsError("attributes.file and attributes.columns are both needed by the auditor")
     table = read_audit_table(settings.attributes.file, settings.attributes.columns, policy)
-    with (
-        Ledger(ledger_path, policy.person is not None) as ledger,
-        opened(settings.network) as links,
-        links.acceptor() as acceptor,
-    ):
-        (developer,) = links.accept(acceptor, "developer")
-        audit = _Audit(settings, policy, table, ledger, links, developer)
-        audit.agree()
-        log(f"audit accepted: {audit.hello.records} records, {policy.audits}")
-        audit.serve()
-        log("counts released")
-        if policy.audit_to == "both":
-            report = json.loads(bytes(developer.receive(Kind.REPORT, max_size=MAX_REPORT_BYTES)))
-            (out / "audit.json").write_text(json.dumps(report, indent=2) + "\n")
-        developer.receive(Kind.END, size=0)
-        log("audit ended")
+    with Ledger(ledger_path, policy.person is not None) as ledger:
+
+        def session(links: Links, guests: dict[str, Guest], journal: Journal) -> None:
+            audit = _Audit(settings, policy, table, ledger, links, guests["developer"])
+            audit.agree()
+            journal("audit accepted", mode=policy.audits, records=audit.hello.records)
+            audit.serve()
+            journal("counts released")
+            developer = guests["developer"].connection
+            if policy.audit_to == "both":
+                report = json.loads(bytes(developer.receive(Kind.REPORT, max_size=MAX_REPORT_BYTES)))
+                (out / "audit.json").write_text(json.dumps(report, indent=2) + "\n")
+            developer.receive(Kind.END, size=0)
+
+        serve("auditor", settings.network, out, ("developer",), session, forever=forever)
 
 
 @dataclass(repr=False)
@@ -72,14 +68,18 @@ class _Audit:
     table: AuditTable
     ledger: Ledger
     links: Links
-    developer: Connection
+    guest: Guest
+
+    @property
+    def developer(self) -> Connection:
+        return self.guest.connection
 
     def agree(self) -> None:
         """The handshake of audit_messages.py; whatever is refused here depends on ids and public facts only."""
         columns, privacy = self.settings.attributes.columns, self.settings.privacy
-        self.hello = AuditHello.decode(
-            bytes(self.developer.receive(Kind.HELLO, max_size=MAX_HELLO_BYTES)), self.developer.peer
-        )
+        within = self.settings.network.start_timeout_seconds
+        payload = self.developer.receive(Kind.HELLO, max_size=MAX_HELLO_BYTES, within=within)
+        self.hello = AuditHello.decode(bytes(payload), self.developer.peer)
         self._decide()
         categories = self.policy.categories_of(columns)
         groups = tuple(map(len, categories))
@@ -95,8 +95,8 @@ class _Audit:
         self.developer.send(Kind.HELLO, terms.encode())
         self.dealer = self.links.connect("dealer")  # now: what follows may take longer than the dealer waits
         key = id_key(self.hello.nonce, terms.nonce)
-        payload = self.developer.receive(Kind.RECORDS, size=HASH_BYTES * self.hello.records)
-        self.rows: Rows = self.table.rows(np.frombuffer(payload, dtype="<u8"), key)
+        hashes = self.developer.receive(Kind.RECORDS, size=HASH_BYTES * self.hello.records)
+        self.rows: Rows = self.table.rows(np.frombuffer(hashes, dtype="<u8"), key)
         self.plan = AuditPlan(self.hello.layout, groups, self.hello.records, self.table.per_person(self.rows))
         self.cost = UNBOUNDED_COST if self.exact else gaussian_cost(privacy.epsilon, privacy.delta)
         self.plan.require_range(0.0 if self.exact else self.plan.scale(self.cost))
@@ -122,7 +122,7 @@ class _Audit:
         """Whether the policy allows an audit by this developer at all."""
         self.policy.require_release("audit")
         if self.policy.developers:
-            self.policy.require_developer(self.settings.network.fingerprints["developer"])
+            self.policy.require_developer(self.guest.fingerprint)
         check_settings(self.settings.audit_digest(), self.hello.settings)
         if not 0 < self.hello.records <= MAX_RECORDS:
             raise ProtocolError("the developer asked for an audit whose numbers make no sense; update the developer")

@@ -121,9 +121,15 @@ def developer(file: Path, out: Path, quiet: bool, overrides: tuple[str, ...], as
     "--out", type=PATH, required=True, help="Folder for the log, and for the ledger unless --ledger says other."
 )
 @click.option("--ledger", type=PATH, help="The ledger; one for the life of the attributes, over all runs.")
+@click.option("--serve", is_flag=True, help="Go on with the next audit after each, until SIGTERM.")
 @_set
-def auditor(file: Path, policy_file: Path, out: Path, ledger: Path | None, overrides: tuple[str, ...]) -> None:
-    """Serve one audit within the policy; the dealer is that of `secure-fair party dealer`."""
+def auditor(
+    file: Path, policy_file: Path, out: Path, ledger: Path | None, serve: bool, overrides: tuple[str, ...]
+) -> None:
+    """Serve one audit within the policy, or with --serve one after another.
+
+    The dealer is that of `secure-fair party dealer`.
+    """
     effective = settings.load(file, overrides)
     from parties.audit_auditor import run_audit_auditor
     from secure_fair.privacy import policy
@@ -133,9 +139,12 @@ def auditor(file: Path, policy_file: Path, out: Path, ledger: Path | None, overr
     except OSError as error:
         raise SettingsError(f"{out}: cannot be made ({error.strerror}); name a folder that you may write") from None
     try:
-        run_audit_auditor(effective, policy.load(policy_file), ledger or out / "ledger.sqlite", out)
+        run_audit_auditor(effective, policy.load(policy_file), ledger or out / "ledger.sqlite", out, forever=serve)
     except KeyboardInterrupt:
         raise InterruptedRunError("the auditor was interrupted; what had been released is in its ledger") from None
+    except InterruptedRunError:
+        if not serve:
+            raise
 
 
 @audit.command(epilog="Example: secure-fair audit freeze holdout.csv")

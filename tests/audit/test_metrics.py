@@ -172,7 +172,8 @@ def test_fairlearn_would_refuse_or_mislead() -> None:
 
 
 def test_a_rate_without_a_denominator_is_nan() -> None:
-    found = audited(*(np.array(x, dtype=np.uint8) for x in ([0, 0, 1, 0], [0, 1, 1, 0], [0, 0, 1, 1])), k=3)
+    y, p, groups = (np.array(x, dtype=np.uint8) for x in ([0, 0, 1, 0], [0, 1, 1, 0], [0, 0, 1, 1]))
+    found = audited(y, p, groups, 3)
     assert np.isnan(found["by_group"]["g0"]["true_positive_rate"])
     assert found["by_group"]["g1"]["true_positive_rate"] == 1.0
     assert all(np.isnan(value) for rate, value in found["by_group"]["g2"].items() if rate != "count")
@@ -191,7 +192,7 @@ def test_bins_hold_the_four_cells() -> None:
         np.array([layout.rows(y, other)[groups == g].sum(axis=0) for g in range(3)]) @ layout.confusion_matrix()
         for layout, other in ((plain, (bins >= 5).astype(np.uint8)), (fine, bins))
     ]
-    assert np.array_equal(*confusions)
+    assert np.array_equal(confusions[0], confusions[1])
 
 
 @pytest.mark.parametrize("numbers", [(1,), (101,), (2, 3), (2, 52), (3, 4), (0, 0, 3), (0, 2, 8), (2, 0, 8)])
