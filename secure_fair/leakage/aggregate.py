@@ -61,7 +61,7 @@ def attack_moment(folder: Path, opened: list[Disclosure], people: People) -> Rec
         ]
         for split in model
     }
-    weaker = [Guess(sign_rank.NAME, reason=_NO_RECORD), Guess(SOFT_NAME, soft["train"])]
+    weaker = [Guess(sign_rank.NAME, reason=_NO_RECORD), Guess(SOFT_NAME, soft["train"], outside=soft["test"])]
     if max(len(rows) for rows in members) <= len(moment):
         estimate = np.empty(expected.shape)
         for block, rows in enumerate(members):
@@ -89,7 +89,7 @@ def attack_responses(folder: Path, opened: list[Disclosure], people: People) -> 
     ]
     others = [
         Guess(sign_rank.NAME, reason="no gradient is opened"),
-        Guess(SOFT_NAME, soft["train"]),
+        Guess(SOFT_NAME, soft["train"], outside=soft["test"]),
         Guess(least_squares.NAME, reason="no aggregate is opened"),
     ]
     return Recovery(matched_filter.NAME, inside, soft["test"], matched_filter.pure_bounds(epsilon), others)

@@ -26,13 +26,15 @@ _BATCH = 256
 class Guess:
     """What one attack says of the people inside the data: per attribute scores [n, K], or the reason why it cannot.
 
-    scored: the people [n] whom the attack is judged by; all of them by default.
+    scored: the people [n] whom the attack is judged by; all of them by default. outside: what the same attack says of
+    people outside the data.
     """
 
     attack: str
     scores: list[Floats] | None = None
     reason: str | None = None
     scored: npt.NDArray[np.bool_] | None = None
+    outside: list[Floats] | None = None
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,7 @@ def _block(people: People, recovery: Recovery, number: int, f0: Floats | None, f
     train, test = people.of_split("train"), people.of_split("test")
     inside, outside = people.truth[train, number], people.truth[test, number]
     categories = people.categories[number]
-    kinds = people.labels.labels * categories + people.truth[:, number]
     found, guessed = recovery.inside[number], recovery.outside[number]
-    right, right_outside = found.argmax(axis=1) == inside, guessed.argmax(axis=1) == outside
     labels, features = people.labels.labels[test], people.features("test")
 
     def priors(rows: Integers) -> dict[str, float]:
@@ -81,32 +79,45 @@ def _block(people: People, recovery: Recovery, number: int, f0: Floats | None, f
     return {
         "attribute_recovery": {
             "attack": recovery.attack,
-            "accuracy": float(right.mean()),
+            "accuracy": float((found.argmax(axis=1) == inside).mean()),
             "auc": auc(inside, found),
             "bound": None if recovery.bound is None else recovery.bound.advantage,
         },
-        "in_minus_out": asdict(inside_minus_outside(right, kinds[train], right_outside, kinds[test])),
+        "in_minus_out": _in_minus_out(people, number, found, guessed),
         "predictor": {name: overall[name] for name in ("auc", "prior_auc")},
         "floor_auc": overall["floor_auc"],
         "within_classes": {name: mean([part[name] for part in classes]) for name in overall},
         "attacks": [
-            *(_line(guess, inside, number) for guess in recovery.others),
+            *(_line(guess, people, number) for guess in recovery.others),
             *({"attack": f"{prior.NAME}: {name}", "auc": value} for name, value in priors(everybody).items()),
         ],
     }
 
 
-def _line(guess: Guess, truth: Integers, number: int) -> dict[str, Any]:
+def _in_minus_out(people: People, number: int, found: Floats, guessed: Floats) -> dict[str, float]:
+    """Accuracy of one attack on people inside, minus outside, from scores, of the same kinds."""
+    train, test = people.of_split("train"), people.of_split("test")
+    truth = people.truth[:, number]
+    kinds = people.labels.labels * people.categories[number] + truth  # task class and attribute
+    right, right_outside = found.argmax(axis=1) == truth[train], guessed.argmax(axis=1) == truth[test]
+    return asdict(inside_minus_outside(right, kinds[train], right_outside, kinds[test]))
+
+
+def _line(guess: Guess, people: People, number: int) -> dict[str, Any]:
     """An attack that is not the strongest one, or the reason why it says nothing here."""
     if guess.scores is None:
         return {"attack": guess.attack, "reason": guess.reason}
-    scores = guess.scores[number]
+    scores, truth = guess.scores[number], people.truth[people.of_split("train"), number]
+    told = (
+        {} if guess.outside is None else {"in_minus_out": _in_minus_out(people, number, scores, guess.outside[number])}
+    )
     if guess.scored is not None:
         truth, scores = truth[guess.scored], scores[guess.scored]
     return {
         "attack": guess.attack,
         "accuracy": float((scores.argmax(axis=1) == truth).mean()),
         "auc": auc(truth, scores),
+        **told,
     }
 
 

@@ -251,6 +251,8 @@ def test_a_moment_at_epsilon_1_says_no_more_of_people_inside(world: World, tmp_p
     assert 0 < bound < 0.2
     error = (difference["high"] - difference["low"]) / (2 * 1.96)
     assert difference["difference"] < bound + 4.5 * error
+    predictor = scores(block, "soft attributes")["in_minus_out"]
+    assert predictor["low"] <= predictor["difference"] <= difference["difference"] + 4.5 * error  # the weaker attack
     assert reasons(block)["sign and rank of per-record gradients"] == "no value of a single record is opened"
     # 97 numbers for some 80 people of a class: least squares would be exact without the noise
     if column == "Coin":
