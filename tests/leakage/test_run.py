@@ -191,7 +191,7 @@ def reasons(block: dict[str, Any]) -> dict[str, str]:
     return {line["attack"]: line["reason"] for line in block["attacks"] if "reason" in line}
 
 
-def scores(block: dict[str, Any], attack: str) -> dict[str, float]:
+def scores(block: dict[str, Any], attack: str) -> dict[str, Any]:
     (found,) = (line for line in block["attacks"] if line["attack"] == attack)
     return found  # type: ignore[no-any-return]
 
