@@ -18,7 +18,7 @@ from parties.messages import COUNT_BYTES, PROTOCOL_VERSION, DeveloperHello, Posi
 from parties.metering import COST_FILE, Cost, Meter, MeteredTerm
 from parties.moments import arrived, can_reuse, forget, lost_session, releases
 from parties.schedule import training_plan
-from parties.soft_attributes import BLOCK, MomentTerm, SoftTable, response_term, reused_term
+from parties.soft_attributes import BLOCK, Features, MomentTerm, SoftTable, response_term, reused_term
 from secure_fair import checkpoint
 from secure_fair.errors import ProtocolError, RunError
 from secure_fair.fairness import methods
@@ -152,6 +152,10 @@ class Run:
     @property
     def steps_per_epoch(self) -> int:
         return math.ceil(len(self.train) / self.settings.training.batch_size)
+
+    def features(self) -> Features:
+        """The vectors that private releases are about."""
+        return Features(self.settings, self.model, self.splits, self.progress)
 
     def source(self, plan: Plan) -> CorrelationSource:
         """The dealer's randomness for a plan."""

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +84,25 @@ def run_parties(launch: Launchable, *, host: str = "127.0.0.1") -> None:
 
     In the main thread SIGTERM and SIGHUP raise InterruptedRunError meanwhile, so that the parties are ended in order.
     """
+    with _started(launch, launch.roles(), host) as (parties, _):
+        _wait(parties)
+
+
+@contextmanager
+def peers(launch: Launchable, *, host: str = "127.0.0.1") -> Iterator[tuple[list[str], Callable[[], None]]]:
+    """Auditor and dealer, for a developer that is this process: its [network] settings as overrides, and a function
+    that waits for their good end. No process outlives the block; raises as `run_parties`.
+    """
+    others = [role for role in launch.roles() if role != "developer"]
+    with _started(launch, others, host) as (parties, network):
+        yield network["developer"], lambda: _wait(parties)
+
+
+@contextmanager
+def _started(
+    launch: Launchable, roles: Sequence[str], host: str
+) -> Iterator[tuple[dict[str, _Process], dict[str, list[str]]]]:
+    """These roles as processes, and the network settings of all."""
     with (
         _stoppable(),
         tempfile.TemporaryDirectory(prefix="secure-fair-") as folder,
@@ -93,13 +112,13 @@ def run_parties(launch: Launchable, *, host: str = "127.0.0.1") -> None:
         parties: dict[str, _Process] = {}
         alive, lifeline = os.pipe()
         try:
-            for role in launch.roles():
+            for role in roles:
                 listener = sockets.get(role)
                 parties[role] = _Process.start(launch, role, network[role], listener, alive)
             os.close(alive)
             for listener in sockets.values():
                 listener.close()  # the party's own copy is what serves
-            _wait(parties)
+            yield parties, network
         finally:
             _stop(parties.values())
             os.close(lifeline)

@@ -57,7 +57,7 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
     if policy is None:
         policy = run / "auditor" / "policy.toml"
         policy.write_text(
-            _own_policy(settings, simulation.release, read_schema(settings.attributes.file.parent / "schema.json"))
+            own_policy(settings, simulation.release, read_schema(settings.attributes.file.parent / "schema.json"))
         )
     developer = run / "developer"
     reuse = None if simulation.reuse is None else simulation.reuse / "developer"
@@ -113,7 +113,7 @@ def _privacy(run: Path, settings: Settings, release: str, reused: Path | None) -
     return {"epsilon": epsilon, "delta": delta, "releases": opened}
 
 
-def _own_policy(settings: Settings, release: str, schema: Schema) -> str:
+def own_policy(settings: Settings, release: str, schema: Schema) -> str:
     """The policy of a simulation without one of its own: allows what was asked for, once."""
     policy = Policy(
         releases=(release,),

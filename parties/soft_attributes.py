@@ -192,7 +192,7 @@ class MomentTerm(SoftTerm):
         if run.hello.first:
             self.take(SoftTable.load(run.out, run.splits))
         # After the dealer is connected: features of a large data set take longer than it waits for us.
-        self._features = Features(run.settings, run.model, run.splits, run.progress)
+        self._features = run.features()
 
     def refresh(self, epoch: int) -> None:
         if epoch < self._run.hello.first:
@@ -259,7 +259,7 @@ def response_term(run: Run) -> SoftTerm:
     share = split_epsilon(settings.privacy.epsilon, len(groups))
     rows = [debias(answer, k, share) for answer, k in zip(answers, groups, strict=True)]
     within = settings.fairness.criterion == "odds"
-    u = Features(settings, run.model, run.splits, run.progress).vectors(with_current=False)
+    u = run.features().vectors(with_current=False)
     labels = run.splits.train.labels.numpy() if within else None
     variances = [variance(k, share) for k in groups]
     predictor = ridge.from_responses(u["train"], labels, run.hello.classes if within else 1, rows, variances)

@@ -1,0 +1,48 @@
+"""The examples run as a user runs them, and show what they say: less bias, at about the same accuracy."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+def lines(name: str, out: Path) -> dict[str, tuple[float, float]]:
+    """Arm -> (accuracy, equalized odds difference), as the example prints them."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning:secure_fair", str(EXAMPLES / name), str(out)],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    found = re.findall(r"^(\S.*?) +accuracy ([\d.]+), equalized odds difference ([\d.]+)$", done.stdout, re.MULTILINE)
+    return {arm: (float(accuracy), float(bias)) for arm, accuracy, bias in found}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(450)
+def test_a_plain_loop(tmp_path: Path) -> None:
+    found = lines("torch_loop.py", tmp_path)
+    assert [*found] == ["without", "orth, gradient", "orth, moment"]
+    for arm in ("orth, gradient", "orth, moment"):
+        assert found[arm][1] < found["without"][1] - 0.05
+        assert found[arm][0] > found["without"][0] - 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(450)
+def test_a_trainer_of_hugging_face(tmp_path: Path) -> None:
+    found = lines("trainer.py", tmp_path)
+    assert [*found] == ["without", "orth, gradient"]
+    assert found["orth, gradient"][1] < found["without"][1] - 0.05
+    assert found["orth, gradient"][0] > found["without"][0] - 0.05
