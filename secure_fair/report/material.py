@@ -57,7 +57,7 @@ class Material:
 
 def load(folder: Path) -> Material:
     """Read what DIR holds. Raises RunError that names what is missing or damaged, and the mend."""
-    audit = _json(folder / AUDIT) if (folder / AUDIT).is_file() else None
+    audit = _audit(folder / AUDIT) if (folder / AUDIT).is_file() else None
     if (folder / COMPARISON).is_file():
         found = _json(folder / COMPARISON)
         rows, environment = found.get("rows"), found.get("environment") or {}
@@ -82,6 +82,15 @@ def load(folder: Path) -> Material:
         {n: _opened(run / "developer") for n, run in there.items()},
         {n: _policy(run / "auditor" / "policy.toml") for n, run in there.items()},
     )
+
+
+def _audit(file: Path) -> Mapping[str, Any]:
+    """audit.json, if it is one of this version."""
+    found = _json(file)
+    blocks = [found.get(name) for name in ("metrics", "by_group", "counts", "intervals", "cost", "privacy")]
+    if found.get("version") != VERSION or not all(isinstance(block, dict) for block in blocks):
+        raise RunError(f"{file}: no audit of version {VERSION}; run the audit again with this program")
+    return found
 
 
 def _checked(folder: Path, rows: Any) -> tuple[Row, ...]:

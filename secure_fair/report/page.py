@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from secure_fair import __version__
 from secure_fair.errors import RunError
-from secure_fair.report import accounts, groups, material, results, words
+from secure_fair.report import accounts, audit, groups, material, results, words
 from secure_fair.report.arms import Arm
 from secure_fair.report.figures import Section, keys
 from secure_fair.report.material import Material
@@ -58,8 +58,8 @@ def render(found: Material) -> str:
 
 
 def _title(found: Material) -> str:
-    about = ", ".join(found.attributes)
-    kind = "Comparison" if len(found.rows) > 1 else "Run"
+    about = ", ".join(found.attributes or (found.audit or {}).get("metrics", ()))
+    kind = "Comparison" if len(found.rows) > 1 else "Run" if found.rows else "Audit"
     return f"{kind}: fairness with respect to {about}" if about else kind
 
 
@@ -73,13 +73,17 @@ def _overview(found: Material) -> dict[str, Any]:
         {"reading": reading, "secure": own[0].secure, "arms": [(named[arm.name], _facts(found, arm)) for arm in own]}
         for reading, own in readings.items()
     ]
+    summary = [(None if arm is None else named[arm.name], text) for arm, text in words.lead(arms)]
+    if found.audit is not None:
+        summary += [(audit.MODEL, text) for text in audit.lead(found.audit)]
+        cards.append({"reading": audit.reading(found.audit), "secure": True, "arms": [(audit.MODEL, [])]})
     return {
-        "arms": list(named.values()),
-        "summary": [(None if arm is None else named[arm.name], text) for arm, text in words.lead(arms)],
-        "glance": results.glance(found),
+        "arms": [*named.values(), *([] if found.audit is None else [audit.MODEL])],
+        "summary": summary,
+        "glance": results.glance(found) if arms else None,
         "cards": [card for card in cards if card["secure"]],
         "plain_cards": [card for card in cards if not card["secure"]],
-        "auditor": words.AUDITOR,
+        "auditor": words.AUDITOR if arms else words.AUDIT_AUDITOR,
         "dealer": words.DEALER,
         "everybody": words.EVERYBODY,
     }
@@ -96,6 +100,9 @@ def _facts(found: Material, arm: Arm) -> list[str]:
 
 
 def _sections(found: Material) -> Sequence[Section]:
+    audited = [] if found.audit is None else audit.sections(found.audit)
+    if not found.rows:
+        return audited
     made = [
         results.tradeoff(found),
         *groups.sections(found),
@@ -103,6 +110,7 @@ def _sections(found: Material) -> Sequence[Section]:
         accounts.privacy(found),
         accounts.leakage(found),
         accounts.cost(found),
+        *audited,
         accounts.settings(found),
     ]
     return [section for section in made if section is not None]

@@ -94,6 +94,10 @@ AUDITOR = (
     "release, batch size, epochs, the width of representations, the number of task classes, and when steps happened. "
     "It was sent masked values only: no image, label, representation, prediction or weight."
 )
+AUDIT_AUDITOR = (
+    "Which records were audited, the number of classes, when it happened, and what the developer\u2019s own policy "
+    "shares of the result. It was sent masked values only: no label and no prediction of anybody."
+)
 DEALER = (
     "Names, shapes and the number of steps. It dealt random numbers and received no share. Together with either other "
     "party it could have read the remaining one\u2019s inputs, so it matters who operates it."
@@ -129,6 +133,8 @@ def recovered(arm: Arm) -> str | None:
 
 def lead(arms: Sequence[Arm]) -> list[tuple[Arm | None, str]]:
     """The whole page in a few sentences, each with the arm that it is about."""
+    if not arms:
+        return []
     erm = reference(arms)
     said: list[tuple[Arm | None, str]] = []
     if erm is not None and len(arms) > 1 and (bias := erm.metric(BIAS)) is not None:
@@ -138,7 +144,7 @@ def lead(arms: Sequence[Arm]) -> list[tuple[Arm | None, str]]:
         )
         said.append((erm, text))
     said += [(arm, _sentence(arm, erm, twin(arm, arms))) for arm in arms if arm is not erm or len(arms) == 1]
-    seeds = max((len(arm.rows) for arm in arms), default=0)
+    seeds = max(len(arm.rows) for arm in arms)
     limits = (
         "One seed was trained: how much of a difference is chance, this page cannot say."
         if seeds == 1

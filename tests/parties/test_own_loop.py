@@ -33,7 +33,7 @@ def test_the_secure_term_is_the_plaintext_one(tmp_path: Path) -> None:
     cost = json.loads((tmp_path / "run" / "developer" / "cost.json").read_text())
     assert cost["steps"] == STEPS
     assert cost["bytes_sent"] > 0
-    assert (tmp_path / "run" / "auditor" / "log.txt").read_text().splitlines()[-1] == "run ended"
+    assert '"event": "run ended"' in (tmp_path / "run" / "auditor" / "log.jsonl").read_text().splitlines()[-1]
 
 
 @pytest.mark.parametrize("release", ["moment", "randomized-response"])
@@ -46,7 +46,7 @@ def test_private_releases_are_made_once(tmp_path: Path, release: str) -> None:
 
 def test_a_loop_may_stop_early(tmp_path: Path) -> None:
     own_loops.run("early", tmp_path)
-    log = (tmp_path / "run" / "auditor" / "log.txt").read_text()
+    log = (tmp_path / "run" / "auditor" / "log.jsonl").read_text()
     assert f"the developer's loop ended after step 2 of {STEPS}" in log
     assert len(list(disclosures.read(tmp_path / "run" / "developer"))) == 2
     assert not (tmp_path / "run" / "developer" / "cost.json").exists()
@@ -61,7 +61,8 @@ def test_batches_that_were_not_planned_are_refused_before_anything_is_sent(tmp_p
 
 def test_an_error_of_the_loops_own_comes_out_as_it_is(tmp_path: Path) -> None:
     assert own_loops.run("broken", tmp_path) == {"error": "KeyError('mine')", "cause": "None"}
-    assert "mine" not in (tmp_path / "run" / "auditor" / "log.txt").read_text()
+    for log in tmp_path.glob("run/auditor/log*"):
+        assert "mine" not in log.read_text()
     _nobody_is_left(tmp_path)
 
 
