@@ -47,6 +47,32 @@ def write_table(file: Path, people: int = 0, *, swapped: bool = False) -> Path:
 IDS = [f"r{i:03d}" for i in range(RECORDS)]
 
 
+def honest_hello(own: settings.Settings, method: str, release: str) -> DeveloperHello:
+    """About the first 20 of the 24 records."""
+    return DeveloperHello(
+        protocol=PROTOCOL_VERSION,
+        nonce=fresh_nonce(),
+        method=method,
+        release=release,
+        settings=own.shared_digest(method, release),
+        records=RECORDS,
+        train=20,
+        epochs=2,
+        batch_size=8,
+        seed=0,
+        width=16,
+        classes=2,
+        block=8,
+        features=16,
+        releases=1,
+        first=0,
+        earlier="",
+        run="0" * 32,
+        steps=(),
+        checkpoint_steps=200,
+    )
+
+
 @dataclass
 class Auditor:
     """An auditor's process, its files, and the developer's channel to it."""
@@ -60,30 +86,8 @@ class Auditor:
     sessions: list[str] = field(default_factory=list)
 
     def hello(self, method: str, release: str, **changes: Any) -> DeveloperHello:
-        """An honest request about the first 20 of the 24 records, apart from the changes."""
-        honest = DeveloperHello(
-            protocol=PROTOCOL_VERSION,
-            nonce=fresh_nonce(),
-            method=method,
-            release=release,
-            settings=self.settings.shared_digest(method, release),
-            records=RECORDS,
-            train=20,
-            epochs=2,
-            batch_size=8,
-            seed=0,
-            width=16,
-            classes=2,
-            block=8,
-            features=16,
-            releases=1,
-            first=0,
-            earlier="",
-            run="0" * 32,
-            steps=(),
-            checkpoint_steps=200,
-        )
-        return dataclasses.replace(honest, **changes)
+        """An honest request, apart from the changes."""
+        return dataclasses.replace(honest_hello(self.settings, method, release), **changes)
 
     def ask(self, hello: DeveloperHello, train: Sequence[int] = range(20)) -> tuple[AuditorHello, int]:
         """The handshake; raises PeerRefusedError with the auditor's words."""
