@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 import signal
+import socket
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +17,13 @@ import pytest
 from secure_fair.errors import PeerBusyError, PeerRefusedError
 from secure_fair.mpc.kinds import Kind
 from secure_fair.privacy.ledger import Ledger
+from secure_fair.transport import certs, tls
 from tests.parties import world
 from tests.parties.conftest import Start
 from tests.parties.visits import RELEASES, Services, go_on, short_run
-from tests.parties.world import PROMPT, Deployment
+from tests.parties.world import PATIENCE, PROMPT, Deployment
+from tests.transport.channels import Pki
+from tests.transport.test_fuzz import knock
 
 RUNS = 5
 WARM_UP = 6  # runs after which allocators and caches have what they keep
@@ -185,3 +191,68 @@ def test_a_developer_that_goes_away(services: Callable[..., Services]) -> None:
         (failed,) = [line for line in going.events(role) if line["event"] == "run failed"]
         assert "developer" in failed["reason"]
         assert re.search(r"\((step 2 of 6|\d of 6 steps dealt)\)", failed["reason"])
+
+
+def strangers(services: Services, folder: Path) -> dict[str, Callable[[str], None]]:
+    """Who may come by, and what it has to hear; each gets an address."""
+    own = services.deployment.identities["developer"]
+    other = Pki(folder / "other")
+    expired = certs.make_party(own.ca.parent, "expired", begin=dt.datetime.now(dt.UTC) - dt.timedelta(days=30), days=29)
+    unpinned = certs.make_party(own.ca.parent, "unpinned")
+
+    def present(identity: tls.Identity) -> Callable[[str], None]:
+        def come(address: str) -> None:
+            pins = (services.deployment.fingerprints["auditor"], services.deployment.fingerprints["dealer"])
+            with pytest.raises(PeerRefusedError):
+                tls.connect(address, tls.client_context(identity), "it", pins, PATIENCE)
+
+        return come
+
+    def old(address: str) -> None:
+        context = tls.client_context(own)
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+        with socket.create_connection(tls.parse_address(address), PATIENCE) as raw, pytest.raises(ssl.SSLError):
+            context.wrap_socket(raw)
+
+    return {
+        "unable to get local issuer|self-signed|unknown": present(
+            tls.Identity(other.developer.certificate, other.developer.key, own.ca)
+        ),
+        "certificate has expired": present(tls.Identity(expired, expired.with_suffix(".key"), own.ca)),
+        "its certificate is not pinned": present(tls.Identity(unpinned, unpinned.with_suffix(".key"), own.ca)),
+        "UNSUPPORTED_PROTOCOL": old,
+        "HTTP_REQUEST|WRONG_VERSION": lambda address: knock(address, b"GET / HTTP/1.1\r\n\r\n"),
+        "it is a developer": lambda address: _busy(services, address),
+    }
+
+
+def _busy(services: Services, address: str) -> None:
+    context = tls.client_context(services.deployment.identities["developer"])
+    pins = (services.deployment.fingerprints["auditor"], services.deployment.fingerprints["dealer"])
+    with pytest.raises(PeerBusyError):
+        tls.connect(address, context, "it", pins, PATIENCE)
+
+
+def test_strangers_during_a_run(services: Callable[..., Services], tmp_path: Path) -> None:
+    """Each is refused and logged by auditor and dealer alike, and the run goes on to its end."""
+    serving = services()
+    known = strangers(serving, tmp_path)
+
+    def between(step: int) -> None:
+        if step == 2:
+            for role in ("auditor", "dealer"):
+                for come in known.values():
+                    come(serving.deployment.addresses[role])
+
+    with serving.visit() as auditor:
+        asked = auditor.hello("orth", "gradient")
+        answer, _ = auditor.ask(asked)
+        go_on(auditor, asked, answer, between=between)
+    serving.wait_for(1)
+    for role in ("auditor", "dealer"):
+        serving.until(role, "run ended")
+        warnings = [line["text"] for line in serving.events(role) if line["event"] == "warning"]
+        assert len(warnings) == len(known)
+        for reason, text in zip(known, warnings, strict=True):
+            assert re.search(reason, text), (reason, text)
+        assert serving.count(role, "run failed") == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,7 @@ from secure_fair import settings
 from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.engine.randomness import SEED_BYTES
 from secure_fair.mpc.kinds import Kind
-from secure_fair.mpc.protocols import orthogonality
-from secure_fair.mpc.terms import PublicShape, orthogonality_shape, secure_orth
+from secure_fair.mpc.terms import PublicShape, secure_orth
 from secure_fair.transport import certs, tls
 from secure_fair.transport.frames import Connection
 from tests.parties import world
@@ -88,6 +87,10 @@ class Services:
     def count(self, role: str, event: str) -> int:
         return sum(line["event"] == event for line in self.events(role))
 
+    def until(self, role: str, event: str) -> None:
+        """Until the party's log has the event."""
+        world.until(lambda: self.count(role, event))
+
     def wait_for(self, runs: int) -> None:
         """Until the auditor has served so many runs, well or badly."""
         world.until(lambda: self.count("auditor", "run ended") + self.count("auditor", "run failed") >= runs)
@@ -114,21 +117,32 @@ def short_run(auditor: Auditor, release: str, stop_after: int | None = None) -> 
     go_on(auditor, asked, answer, stop_after)
 
 
-def go_on(auditor: Auditor, asked: DeveloperHello, answer: AuditorHello, stop_after: int | None = None) -> None:
-    """The steps of a gradient run that has been accepted, and its end."""
+def go_on(
+    auditor: Auditor,
+    asked: DeveloperHello,
+    answer: AuditorHello,
+    stop_after: int | None = None,
+    between: Callable[[int], None] = lambda _: None,
+) -> None:
+    """The steps of a gradient run that has been accepted, and its end; `between` is called before each step."""
     auditor.connection.receive(Kind.HELLO, size=COUNT_BYTES + SEED_BYTES)
     public = PublicShape(asked.width, asked.classes, answer.groups)
     source = auditor.source(training_plan(secure_orth(), auditor.settings, public, asked))
     party = Party("developer", auditor.connection, source)
     drawn = torch.Generator().manual_seed(0)
-    for step, n in batch_sizes(asked):
-        if step == stop_after:
+    number = 0
+
+    def announce(positions: torch.Tensor) -> None:
+        auditor.connection.send(Kind.STEP, *encode_step(number, positions.numpy()))
+
+    term = secure_orth().developer(auditor.settings, public, party, announce)
+    for number, n in batch_sizes(asked):
+        if number == stop_after:
             auditor.connection.fail("the test leaves")
             return
-        positions = torch.randperm(asked.train, generator=drawn)[:n]
-        auditor.connection.send(Kind.STEP, *encode_step(step, positions.numpy()))
-        shape = orthogonality_shape(auditor.settings, public, n)
-        h = torch.randint(-(2**16), 2**16, (n, asked.width), generator=drawn)
-        assert orthogonality.DeveloperStep(party, shape, h, None).finish().shape == (n, asked.width)
+        between(number)
+        h = torch.randn(n, asked.width, generator=drawn)
+        term.begin(h, torch.zeros(n, dtype=torch.int64), torch.randperm(asked.train, generator=drawn)[:n])
+        assert torch.isfinite(term.finish())
     auditor.end()
     source.close()
