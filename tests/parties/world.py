@@ -114,6 +114,8 @@ def _command(arguments: tuple[str, ...], log: Path, environment: dict[str, str],
         launch.subprocess = SimpleNamespace(**own)  # type: ignore[assignment, attr-defined]
     if "TAP" in environment:
         tap(Path(environment["TAP"]))
+    if "FRAMES" in environment:
+        record_frames(Path(environment["FRAMES"]))
     tempfile.tempdir = None  # asked for again, since TMPDIR may be new
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
@@ -146,6 +148,35 @@ def tap(file: Path) -> None:
         return body
 
     Connection.receive = recording  # type: ignore[method-assign]
+
+
+def record_frames(file: Path) -> None:
+    """Append a line `peer direction kind size` to FILE for each frame between this process and developer or auditor."""
+    receive, send = Connection.receive, Connection.send
+
+    def note(connection: Connection, direction: str, kind: int, size: int) -> None:
+        if connection.peer in ("auditor", "developer"):
+            with file.open("a") as stream:
+                stream.write(f"{connection.peer} {direction} {Kind(kind).name} {size}\n")
+
+    def receiving(
+        self: Connection,
+        kind: int,
+        size: int | None = None,
+        max_size: int | None = None,
+        *,
+        within: float | None = None,
+    ) -> bytearray:
+        body = receive(self, kind, size, max_size, within=within)
+        note(self, "received", kind, len(body))
+        return body
+
+    def sending(self: Connection, kind: int, *buffers: bytes | bytearray | memoryview) -> None:
+        note(self, "sent", kind, sum(memoryview(buffer).nbytes for buffer in buffers))
+        send(self, kind, *buffers)
+
+    Connection.receive = receiving  # type: ignore[method-assign]
+    Connection.send = sending  # type: ignore[method-assign]
 
 
 def pid_file(party: Path) -> Path:

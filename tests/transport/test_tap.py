@@ -19,22 +19,39 @@ OVERHEAD = 5 + 1 + 16  # header, inner content type, tag of AES-GCM (RFC 8446, s
 
 
 class Tap:
-    """A TCP proxy that keeps a copy of each direction."""
+    """A TCP proxy that keeps a copy of each direction of each connection."""
 
     def __init__(self, target: str) -> None:
         self._target = tls.parse_address(target)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = tls.address_of(self._listener)
-        self.seen = (bytearray(), bytearray())
-        self._threads = [threading.Thread(target=self._serve, daemon=True)]
-        self._threads[0].start()
+        self.connections: list[tuple[bytearray, bytearray]] = []
+        self._copying: list[threading.Thread] = []
+        self._serving = threading.Thread(target=self._serve, daemon=True)
+        self._serving.start()
+
+    @property
+    def seen(self) -> tuple[bytearray, bytearray]:
+        """What the only connection carried: from client to server, and back."""
+        (only,) = self.connections
+        return only
 
     def _serve(self) -> None:
-        with self._listener.accept()[0] as client, socket.create_connection(self._target) as server:
-            back = threading.Thread(target=self._copy, args=(server, client, self.seen[1]), daemon=True)
-            back.start()
-            self._copy(client, server, self.seen[0])
-            back.join(PATIENCE)
+        while True:
+            try:
+                client = self._listener.accept()[0]
+            except OSError:
+                return  # closed
+            try:
+                server = socket.create_connection(self._target)
+            except OSError:
+                client.close()  # nobody there yet: the client tries again
+                continue
+            seen = (bytearray(), bytearray())
+            self.connections.append(seen)
+            for source, sink, copy in ((client, server, seen[0]), (server, client, seen[1])):
+                self._copying.append(threading.Thread(target=self._copy, args=(source, sink, copy), daemon=True))
+                self._copying[-1].start()
 
     @staticmethod
     def _copy(source: socket.socket, sink: socket.socket, seen: bytearray) -> None:
@@ -44,9 +61,12 @@ class Tap:
         sink.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        self._threads[0].join(PATIENCE)
-        assert not self._threads[0].is_alive()
+        for thread in self._copying:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+        socket.socket.shutdown(self._listener, socket.SHUT_RDWR)  # wakes the thread that accepts
         self._listener.close()
+        self._serving.join(PATIENCE)
 
 
 @contextmanager
