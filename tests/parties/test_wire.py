@@ -19,6 +19,7 @@ from tests.transport.test_tap import Tap, records
 
 WIDTH, CLASSES, EPOCHS = 96, 2, 2
 SHARE = 0.02  # of the bytes on the wire, what `cost.json` may leave out: TLS, its handshake, heartbeats
+HANDSHAKE = 4096  # bytes of certificate and signature, which weigh on a direction that carries little
 LINKS = {"auditor": ("developer",), "dealer": ("developer", "auditor")}
 Frames = list[tuple[str, int]]
 
@@ -69,7 +70,7 @@ def taps(deployment: Deployment) -> Iterator[dict[tuple[str, str], Tap]]:
         tap.close()
 
 
-@pytest.mark.parametrize(("method", "release"), RUNS, ids="-".join)
+@pytest.mark.parametrize(("method", "release"), RUNS, ids=["-".join(run) for run in RUNS])
 def test_what_crosses_the_wire(
     start: Start,
     tmp_path: Path,
@@ -117,9 +118,7 @@ def test_what_crosses_the_wire(
     sent, received = (len(stream) for stream in taps["auditor", "developer"].seen)
     for counted, wire in ((cost["bytes_sent"], sent), (cost["bytes_received"], received)):
         assert 0 <= wire - counted < max(SHARE * wire, HANDSHAKE)
-    total = cost["bytes_sent"] + cost["bytes_received"]
-    assert total <= sent + received < total * (1 + SHARE)
+    if release == "gradient":  # a moment of so few records is 117 kB: the handshake alone is 3 % of it
+        total = cost["bytes_sent"] + cost["bytes_received"]
+        assert total <= sent + received < total * (1 + SHARE)
     assert {kind for kind, _ in [*there, *back]} <= {kind.name for kind in Kind}
-
-
-HANDSHAKE = 8192  # bytes of two certificates and signatures, which weigh on a direction that carries little

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import ctypes
 import fcntl
 import multiprocessing
 import os
@@ -38,6 +39,7 @@ PATIENCE = 60.0  # seconds; a command that takes longer hangs, also on a machine
 PROMPT = 10.0  # seconds within which all parties must have ended after one has failed
 ROLES = ("dealer", "auditor", "developer")
 TRAIN, TEST, BATCH = 140, 40, 32  # of 200 faces; the last batch of an epoch has 12
+CLONE_NEWNET = 0x40000000  # linux/sched.h
 PRELOAD = (
     "parties.simulation",
     "parties.developer",
@@ -75,12 +77,15 @@ class Command:
         *,
         fresh: bool = False,
         user: int | None = None,
+        netns: str | None = None,
     ) -> Command:
         """`fresh`: a launcher's parties are processes that start from nothing, as they do outside of tests.
 
         user: whom the process becomes for good, before it has read an argument; the code, it has from the server.
+        netns: the network namespace that it moves to.
         """
-        process = server().Process(target=_command, args=(tuple(arguments), log, dict(environment or {}), fresh, user))
+        own = (tuple(arguments), log, dict(environment or {}), fresh, user, netns)
+        process = server().Process(target=_command, args=own)
         process.start()
         return Command(process, log)
 
@@ -108,7 +113,9 @@ class Command:
         return [line.removeprefix("error: ") for line in self.text.splitlines() if line.startswith("error: ")]
 
 
-def _command(arguments: tuple[str, ...], log: Path, environment: dict[str, str], fresh: bool, user: int | None) -> None:
+def _command(
+    arguments: tuple[str, ...], log: Path, environment: dict[str, str], fresh: bool, user: int | None, netns: str | None
+) -> None:
     if not fresh:
         own = {"Popen": Forked, "DEVNULL": subprocess.DEVNULL, "TimeoutExpired": subprocess.TimeoutExpired}
         launch.subprocess = SimpleNamespace(**own)  # type: ignore[assignment, attr-defined]
@@ -121,12 +128,21 @@ def _command(arguments: tuple[str, ...], log: Path, environment: dict[str, str],
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.environ.update(environment)
+    if netns is not None:
+        enter(netns)
     if user is not None:
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(run(arguments))
+
+
+def enter(netns: str) -> None:
+    """Move this process to a network namespace that `ip netns add` has made."""
+    with (Path("/var/run/netns") / netns).open() as namespace:
+        if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns", netns)
 
 
 def tap(file: Path) -> None:

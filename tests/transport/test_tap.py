@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -27,6 +28,7 @@ class Tap:
         self.address = tls.address_of(self._listener)
         self.connections: list[tuple[bytearray, bytearray]] = []
         self._copying: list[threading.Thread] = []
+        self._sockets: list[socket.socket] = []
         self._serving = threading.Thread(target=self._serve, daemon=True)
         self._serving.start()
 
@@ -49,21 +51,25 @@ class Tap:
                 continue
             seen = (bytearray(), bytearray())
             self.connections.append(seen)
+            self._sockets += [client, server]
             for source, sink, copy in ((client, server, seen[0]), (server, client, seen[1])):
                 self._copying.append(threading.Thread(target=self._copy, args=(source, sink, copy), daemon=True))
                 self._copying[-1].start()
 
     @staticmethod
     def _copy(source: socket.socket, sink: socket.socket, seen: bytearray) -> None:
-        while part := source.recv(65536):
-            seen += part
-            sink.sendall(part)
-        sink.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # one end has gone without a word
+            while part := source.recv(65536):
+                seen += part
+                sink.sendall(part)
+            sink.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         for thread in self._copying:
             thread.join(PATIENCE)
             assert not thread.is_alive()
+        for sock in self._sockets:
+            sock.close()
         socket.socket.shutdown(self._listener, socket.SHUT_RDWR)  # wakes the thread that accepts
         self._listener.close()
         self._serving.join(PATIENCE)
