@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linprog
 
 from secure_fair.settings import CROSS
 
@@ -72,11 +73,12 @@ def _exposed(keep: Shown, groups: NDArray[np.float64]) -> int | None:
 
 
 def _helps(keep: Shown, groups: NDArray[np.float64], exposed: int) -> Shown:
-    """Which groups take part in the combination that exposes one."""
-    known = np.vstack([groups[keep], np.ones(groups.shape[1])])
-    weights = np.linalg.lstsq(known.T, groups[exposed], rcond=None)[0][:-1]
+    """Which groups take part in the shortest combination that exposes one (least sum of weights)."""
+    known = np.vstack([groups[keep], np.ones(groups.shape[1])]).T
+    found = linprog(np.ones(2 * known.shape[1]), A_eq=np.hstack([known, -known]), b_eq=groups[exposed])
+    weights = found.x.reshape(2, -1).sum(axis=0)[:-1]
     out = np.zeros(len(groups), dtype=bool)
-    out[np.flatnonzero(keep)[np.abs(weights) > _TOLERANCE]] = True
+    out[np.flatnonzero(keep)[weights > _TOLERANCE]] = True
     return out
 
 

@@ -1,0 +1,72 @@
+"""No hidden count follows from what is shown and from what the developer knows."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from secure_fair.audit.suppression import complement, design, shown
+
+SEX = ("Sex", "f", "m")
+AGE = ("Age", "young", "middle", "old")
+BOTH = ("Sex*Age", *(f"{sex}*{age}" for sex in SEX[1:] for age in AGE[1:]))
+
+
+def solvable(keep: np.ndarray, groups: np.ndarray) -> list[int]:
+    """Hidden groups that the shown ones and the total determine, by ranks: slow and plainly right."""
+    known = np.vstack([groups[keep], np.ones(groups.shape[1])])
+    rank = np.linalg.matrix_rank(known)
+    return [g for g in np.flatnonzero(~keep) if np.linalg.matrix_rank(np.vstack([known, groups[g]])) == rank]
+
+
+def test_a_design_sums_the_finest_cells() -> None:
+    groups = design([SEX, AGE, BOTH])
+    assert groups.shape == (2 + 3 + 6, 6)
+    assert np.array_equal(groups[:2].sum(axis=0), np.ones(6))
+    assert np.array_equal(groups[5:], np.eye(6))
+    assert np.array_equal(groups[0], groups[5] + groups[6] + groups[7])
+
+
+def test_a_small_cell_takes_another_with_it() -> None:
+    counts = np.array([[100.0, 30.0], [50.0, 40.0], [70.0, 3.0]])
+    visible = shown(counts, [AGE], 20)
+    assert visible[:, 0].all()  # nothing is small in this column
+    assert visible[:, 1].tolist() == [False, True, False]  # the smallest of the others goes too
+
+
+def test_of_two_groups_both_are_hidden() -> None:
+    assert not shown(np.array([[100.0], [3.0]]), [SEX], 20).any()
+
+
+def test_intersections_do_not_give_their_parts_away() -> None:
+    """f*old is small; Sex and Age would give it away as a difference."""
+    parts = np.array([40.0, 50.0, 4.0, 60.0, 70.0, 80.0])
+    groups = design([SEX, AGE, BOTH])
+    counts = (groups @ parts)[:, None]
+    naive = counts[:, 0] >= 20
+    assert solvable(naive, groups) == [7]
+    visible = shown(counts, [SEX, AGE, BOTH], 20)[:, 0]
+    assert solvable(visible, groups) == []
+    assert np.flatnonzero(~visible).tolist() == [5, 7, 8, 10]  # a rectangle: the least that hides one
+
+
+@given(st.lists(st.integers(0, 60), min_size=6, max_size=6), st.integers(1, 40))
+def test_nothing_hidden_can_be_solved_for(parts: list[int], smallest: int) -> None:
+    groups = design([SEX, AGE, BOTH])
+    counts = (groups @ np.array(parts, dtype=np.float64))[:, None]
+    visible = shown(counts, [SEX, AGE, BOTH], smallest)[:, 0]
+    assert solvable(visible, groups) == []
+    assert not (visible & (counts[:, 0] < smallest)).any()
+
+
+@pytest.mark.parametrize("hidden", [*itertools.combinations(range(5), 2)])
+def test_what_is_safe_is_left_alone(hidden: tuple[int, ...]) -> None:
+    """Two hidden groups of one attribute hide each other."""
+    keep = np.ones((5, 1), dtype=bool)
+    keep[list(hidden)] = False
+    groups = design([("Group", *"abcde")])
+    assert np.array_equal(complement(keep, np.full((5, 1), 50.0), groups), keep)
