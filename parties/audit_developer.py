@@ -149,7 +149,7 @@ class _Audit:
     def run(self, record: Any) -> tuple[Opened, dict[str, Any]]:
         """The protocol: what was opened, and what it cost."""
         began = time.perf_counter()
-        rounds, sent, received = self._auditor.rounds, self._auditor.bytes_sent, self._auditor.bytes_received
+        rounds = self._auditor.rounds
         layout = self._predictions.layout
         shape = CountShape(len(self._predictions), self.terms.groups, layout.combine)
         lost = self._lost if self.accepted.stored else None
@@ -174,8 +174,8 @@ class _Audit:
             "mpc_seconds": time.perf_counter() - answered + counted - began,
             "ledger_seconds": answered - counted,  # the auditor debits and stores
             "rounds": self._auditor.rounds - rounds,
-            "bytes_sent": self._auditor.bytes_sent - sent,
-            "bytes_received": self._auditor.bytes_received - received,
+            "bytes_sent": self._auditor.bytes_sent,  # of the whole channel: ids too
+            "bytes_received": self._auditor.bytes_received,
             "floor_bytes": shape.floor_bytes,
             "offline_bytes": self._source.offline_bytes,
             "rows": len(self._predictions),

@@ -33,7 +33,7 @@ class AuditSimulation:
 
 
 @dataclass(frozen=True)
-class _Launch:
+class AuditLaunch:
     """The command lines of an audit's parties."""
 
     run: Path
@@ -67,8 +67,8 @@ def simulate_audit(simulation: AuditSimulation) -> dict[str, Any]:
         settings = settings.model_copy(
             update={"attributes": settings.attributes.model_copy(update={"columns": columns})}
         )
-    (out / "settings.toml").write_text(_settings_text(settings))
-    run_parties(_Launch(out, out / "settings.toml", simulation.policy or out / "policy.toml"))
+    (out / "settings.toml").write_text(settings_text(settings))
+    run_parties(AuditLaunch(out, out / "settings.toml", simulation.policy or out / "policy.toml"))
     text = (out / "developer" / "audit.json").read_text()
     (out / "audit.json").write_text(text)
     report: dict[str, Any] = json.loads(text)
@@ -111,7 +111,7 @@ def _own_policy(settings: Settings, exact: bool) -> tuple[Settings, str]:
     return settings.model_copy(update={"attributes": named}), "\n".join(rows) + "\n"
 
 
-def _settings_text(settings: Settings) -> str:
+def settings_text(settings: Settings) -> str:
     """The sections of an audit as TOML; paths are absolute, so that the file works from any folder."""
     shown = settings.model_dump(
         mode="json", include={"attributes": True, "audit": True, "privacy": {"epsilon", "delta"}}

@@ -13,7 +13,7 @@ import click
 
 import secure_fair
 from secure_fair.cli import console
-from secure_fair.errors import InterruptedRunError
+from secure_fair.errors import InterruptedRunError, RunError
 
 PATH = click.Path(path_type=Path, file_okay=False)
 
@@ -129,3 +129,35 @@ def primitives(out: Path, work: Path | None, systems: tuple[str, ...], repetitio
     claims = benchmark("primitives.claims")
     console.print_table("what they must show", ("claim", "limit", "measured", ""), claims.lines(result["claims"]))
     click.echo(f"wrote {out / 'primitives.json'}")
+
+
+@bench.command(epilog="Example: secure-fair bench audit --rows 10000,1000000 --out audit")
+@click.option("--out", type=PATH, default=Path("audit"), show_default=True, help="Folder for the results.")
+@click.option(
+    "--rows", "sizes", callback=several(click.IntRange(min=100)), default="10000,100000,1000000", show_default=True
+)
+@click.option("--groups", type=click.IntRange(2, 16), default=4, show_default=True, help="K.")
+@click.option("--modes", callback=several(click.Choice(["noised", "exact"])), default="noised,exact", show_default=True)
+@click.option("--repetitions", type=click.IntRange(min=1), default=3, show_default=True, help="Of each audit.")
+@console.json_option
+def audit(
+    out: Path, sizes: tuple[int, ...], groups: int, modes: tuple[str, ...], repetitions: int, as_json: bool
+) -> None:
+    """Audits of a binary task: seconds, bytes and memory, by three processes as a user runs them.
+
+    Drawn tables as Parquet files. Writes OUT/audit.json; OUT/work keeps tables, ledgers and reports.
+    """
+    results = benchmark("audit.results")
+    if (out / "work").exists():
+        raise RunError(f"{out / 'work'}: exists already; name another folder")
+    result = results.make(sizes, groups, modes, repetitions, out, console.say)
+    if as_json:
+        console.print_json(result)
+        return
+    console.print_table("audits", results.COLUMNS, results.lines(result))
+    shown = [
+        (row["text"], f"{row['limit']:g}", f"{row['measured']:g}", "met" if row["met"] else "MISSED")
+        for row in result["claims"]
+    ]
+    console.print_table("what they must show", ("claim", "at most", "measured", ""), shown)
+    click.echo(f"wrote {out / 'audit.json'}")

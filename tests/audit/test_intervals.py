@@ -109,10 +109,10 @@ def test_published_examples() -> None:
         low, high = wilson(np.array([hits / n]), np.array([float(n)]), 0.05)
         points.append((hits / n, (float(low[0]), float(high[0]))))
     assert np.allclose(newcombe(*points), (0.0524, 0.3339), atol=5e-5)
-    low, high = mover_ratio(*points)
+    least, most = mover_ratio(*points)
     inverse = mover_ratio(points[1], points[0])
-    assert np.allclose((1 / high, 1 / low), inverse)  # a ratio's interval turned over is that of the inverse
-    assert low < (56 / 70) / (48 / 80) < high
+    assert np.allclose((1 / most, 1 / least), inverse)  # a ratio's interval turned over is that of the inverse
+    assert least < (56 / 70) / (48 / 80) < most
 
 
 def test_what_cannot_be_known_has_no_interval() -> None:

@@ -96,7 +96,7 @@ def until_refused(look: Look, labels: Codes, checkpoints: list[Codes]) -> list[C
 
 def changed(answers: list[Counts], checkpoints: list[Codes], labels: Codes) -> dict[int, int]:
     """Record -> group, where two checkpoints differ in records that all moved one way and the counts name one group."""
-    found = {}
+    found: dict[int, int] = {}
     for before, after, older, newer in zip(answers, answers[1:], checkpoints, checkpoints[1:], strict=False):
         for label in (0, 1):
             for to in (0, 1):

@@ -20,7 +20,7 @@ def solvable(keep: np.ndarray, groups: np.ndarray) -> list[int]:
     """Hidden groups that the shown ones and the total determine, by ranks: slow and plainly right."""
     known = np.vstack([groups[keep], np.ones(groups.shape[1])])
     rank = np.linalg.matrix_rank(known)
-    return [g for g in np.flatnonzero(~keep) if np.linalg.matrix_rank(np.vstack([known, groups[g]])) == rank]
+    return [g for g in np.flatnonzero(~keep).tolist() if np.linalg.matrix_rank(np.vstack([known, groups[g]])) == rank]
 
 
 def test_a_design_sums_the_finest_cells() -> None:

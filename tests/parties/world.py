@@ -45,9 +45,16 @@ PRELOAD = (
     "parties.developer",
     "parties.auditor",
     "parties.dealer",
+    "parties.audit_developer",
+    "parties.audit_auditor",
+    "parties.audit_simulation",
     "secure_fair.training.baseline",
     # what a party loads late, from folders that another user may not enter
     "secure_fair.cli.party",
+    "secure_fair.cli.audit",
+    "pyarrow.csv",
+    "pyarrow.parquet",
+    "scipy.optimize",
     "PIL.JpegImagePlugin",
     "torch.utils.serialization.config",
     "encodings.idna",
@@ -230,7 +237,7 @@ class Forked:
         os.environ.clear()
         os.environ.update(env)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os._exit(run(command[command.index("party") :]))
+        os._exit(run(command[command.index("secure_fair") + 1 :]))
 
     def poll(self) -> int | None:
         if self._status is None:

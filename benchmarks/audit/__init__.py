@@ -1,0 +1,1 @@
+"""How long an audit takes, how many bytes and how much memory: `secure-fair bench audit`."""

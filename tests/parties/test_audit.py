@@ -1,0 +1,308 @@
+"""Audits over three processes and real sockets: what a user gets; what is refused, with nothing opened then."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from secure_fair.audit.columns import read_ids
+from secure_fair.privacy.accountant import UNBOUNDED
+from secure_fair.privacy.ledger import Ledger
+from tests.parties import world
+from tests.parties.conftest import Start
+from tests.parties.world import Command, Deployment
+
+RECORDS = 600
+SETTINGS = '[attributes]\ncolumns = ["Sex", "Sex*Age"]\n'
+CATEGORIES = 'Sex = ["f", "m"]\nAge = ["young", "old"]\n'
+
+
+@dataclass
+class Audits:
+    """A place for audits: tables, policy, ledger; `run` starts three processes and waits for them."""
+
+    folder: Path
+    start: Start
+    deployment: Deployment
+    policy: dict[str, Any] = field(default_factory=dict)
+    runs: int = 0
+
+    def __post_init__(self) -> None:
+        generator = np.random.default_rng(4)
+        self.truth: dict[str, Any] = {
+            "id": [f"r{i:04d}" for i in generator.permutation(RECORDS)],
+            "label": generator.integers(0, 2, RECORDS).astype(str),
+            "prediction": generator.integers(0, 2, RECORDS).astype(str),
+            "Sex": np.array(["f", "m"])[generator.integers(0, 2, RECORDS)],
+            "Age": np.array(["young", "old"])[generator.integers(0, 2, RECORDS)],
+        }
+        self.predictions = self.write("predictions.csv", "id", "label", "prediction")
+        self.attributes = self.write("attributes.csv", "id", "Sex", "Age")
+
+    def write(self, name: str, *columns: str, **changes: Any) -> Path:
+        """A table of some columns, with other values where `changes` says so."""
+        file = self.folder / name
+        with file.open("w", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(columns)
+            values = {**self.truth, **changes}
+            writer.writerows(zip(*(values[column] for column in columns), strict=True))
+        return file
+
+    @property
+    def ledger(self) -> Path:
+        return self.folder / "ledger.sqlite"
+
+    def frozen(self) -> str:
+        return f'["{read_ids(self.predictions, None).digest()}"]'
+
+    def run(self, *, out: str | None = None, **settings: Any) -> dict[str, Command]:
+        """The three parties, ended; `settings` are the developer's, with a double underscore for the dot."""
+        self.runs += 1
+        here = self.folder / (out or f"run{self.runs}")
+        config = self.folder / "settings.toml"
+        config.write_text(SETTINGS)
+        rules = {"releases": '["audit"]', "epsilon": "4.0", "delta": "1e-5", "min_group": "20", **self.policy}
+        policy = self.folder / "policy.toml"
+        rows = "".join(f"{key} = {value}\n" for key, value in rules.items())
+        policy.write_text(f"[policy]\n{rows}[policy.categories]\n{CATEGORIES}")
+        own = {
+            "dealer": ((), dict[str, Any]()),
+            "auditor": (
+                ("--policy", str(policy), "--ledger", str(self.ledger)),
+                {"attributes__file": str(self.attributes)},
+            ),
+            "developer": ((), {"audit__predictions": str(self.predictions), **settings}),
+        }
+        place = self.deployment.elsewhere()
+        commands = {}
+        for role, (options, keys) in own.items():
+            arguments = place.party(role, config, here / role, *options, **keys)
+            if role != "dealer":
+                arguments[0] = "audit"
+            commands[role] = self.start(f"{role}{self.runs}", arguments)
+        for command in commands.values():
+            command.wait()
+        return commands
+
+    def report(self, run: int | str | None = None) -> dict[str, Any]:
+        name = run if isinstance(run, str) else f"run{run or self.runs}"
+        report: dict[str, Any] = json.loads((self.folder / name / "developer" / "audit.json").read_text())
+        return report
+
+    def opened(self, run: int | str | None = None) -> list[str]:
+        """What the developer's log says was opened to it."""
+        name = run if isinstance(run, str) else f"run{run or self.runs}"
+        file = self.folder / name / "developer" / "disclosures.jsonl"
+        return [json.loads(line)["name"] for line in file.read_text().splitlines()] if file.exists() else []
+
+    def debits(self) -> list[tuple[str, int, bool]]:
+        if not self.ledger.exists():
+            return []
+        with Ledger(self.ledger, by_person=None) as ledger:
+            return [(release.kind, release.persons, release.answered) for release in ledger.releases()]
+
+    def counts(self, column: str) -> dict[str, dict[str, int]]:
+        """The true ones."""
+        parts = [self.truth[part] for part in column.split("*")]
+        groups = ["*".join(values) for values in zip(*parts, strict=True)]
+        found: dict[str, dict[str, int]] = {}
+        for group, y, p in zip(groups, self.truth["label"], self.truth["prediction"], strict=True):
+            cell = f"label {y}, prediction {p}"
+            found.setdefault(group, {}).setdefault(cell, 0)
+            found[group][cell] += 1
+        return found
+
+
+@pytest.fixture
+def audits(tmp_path: Path, start: Start, deployment: Deployment) -> Callable[..., Audits]:
+    return lambda **policy: Audits(tmp_path, start, deployment, policy)
+
+
+def codes(commands: Mapping[str, Command]) -> dict[str, int | None]:
+    return {role: command.process.exitcode for role, command in commands.items()}
+
+
+ENDED = dict.fromkeys(world.ROLES, 0)
+
+
+def test_noised_audits_until_the_budget_is_spent(audits: Callable[..., Audits]) -> None:
+    place = audits()
+    commands = place.run()
+    assert codes(commands) == ENDED, [command.text for command in commands.values()]
+    report = place.report()
+    true = place.counts("Sex*Age")
+    scale = report["privacy"]["noise_scale"]
+    errors = [
+        report["counts"]["Sex*Age"][group][cell] - count
+        for group, cells in true.items()
+        for cell, count in cells.items()
+    ]
+    assert 0 < np.abs(errors).max() < 6 * scale
+    assert report["metrics"]["Sex"].keys() >= {"demographic_parity_difference", "equalized_odds_ratio"}
+    low, high = report["intervals"]["Sex"]["demographic_parity_difference"]
+    assert 0 <= low <= report["metrics"]["Sex"]["demographic_parity_difference"] <= high
+    assert report["cost"]["rounds"] <= 3
+    assert report["cost"]["rows"] == RECORDS
+    assert place.opened() == ["audit counts"]
+    assert place.debits() == [("audit", RECORDS, True)]
+    assert "demographic_parity_difference" in commands["developer"].text
+
+    while codes(commands := place.run())["developer"] == 0:
+        assert place.runs < 6
+    told = commands["developer"].errors[0]
+    assert "600 of 600 people in the request would exceed the policy's epsilon 4" in told
+    assert place.opened() == []
+    assert len(place.debits()) == place.runs - 1
+
+
+def test_an_exact_audit_is_exact_and_the_only_one(audits: Callable[..., Audits]) -> None:
+    place = audits(audits='"exact"')
+    place.policy["audit_sets"] = place.frozen()
+    commands = place.run()
+    assert codes(commands) == ENDED, [command.text for command in commands.values()]
+    report = place.report()
+    for column in ("Sex", "Sex*Age"):
+        shown = report["counts"][column]
+        known = [(group, cell) for group, cells in shown.items() for cell, count in cells.items() if count is not None]
+        assert len(known) > 3
+        assert all(shown[group][cell] == place.counts(column)[group][cell] for group, cell in known)
+    assert report["privacy"]["epsilon"] is None
+    ((kind, persons, answered),) = place.debits()
+    assert kind.startswith("audit exact ")
+    assert (persons, answered) == (RECORDS, True)
+    with Ledger(place.ledger, by_person=None) as ledger:
+        assert ledger.balances()[0][0].rho == UNBOUNDED
+
+    place.truth["prediction"][0] = "1" if place.truth["prediction"][0] == "0" else "0"
+    place.write("predictions.csv", "id", "label", "prediction")
+    commands = place.run()
+    assert "audited exactly 1 times, and the policy's max_audits is 1" in commands["developer"].errors[0]
+    assert place.opened() == []
+
+
+def test_exact_counts_of_other_records_are_refused(audits: Callable[..., Audits]) -> None:
+    place = audits(audits='"exact"', audit_sets='["sha256:' + 64 * "0" + '"]')
+    commands = place.run()
+    assert "exact audits are for frozen sets of records" in commands["developer"].errors[0]
+    assert (place.opened(), place.debits()) == ([], [])
+
+
+def test_a_lost_answer_is_sent_once_more(audits: Callable[..., Audits]) -> None:
+    """The developer could not write its result: the same folder gets the same bytes, and nobody is debited again."""
+    place = audits()
+    in_the_way = place.folder / "again" / "developer" / "audit.json"
+    in_the_way.mkdir(parents=True)
+    assert codes(place.run(out="again"))["developer"] == 1
+    in_the_way.rmdir()
+    commands = place.run(out="again")
+    assert codes(commands) == ENDED, [command.text for command in commands.values()]
+    assert place.debits() == [("audit", RECORDS, True)]
+    log = place.folder / "again" / "developer" / "disclosures.jsonl"
+    first, second = (json.loads(line)["sha256"] for line in log.read_text().splitlines())
+    assert first == second
+    assert not (place.folder / "again" / "developer" / "audit_share.npz").exists()
+
+
+def test_both_get_the_result_if_both_agree(audits: Callable[..., Audits]) -> None:
+    place = audits(audit_to='"both"')
+    refused = place.run()
+    assert "set audit.share_result if it may have it" in refused["developer"].errors[0]
+    assert (place.opened(), place.debits()) == ([], [])
+    commands = place.run(audit__share_result="true", audit__smallest_cell=20)
+    assert codes(commands) == ENDED, [command.text for command in commands.values()]
+    shared = json.loads((place.folder / "run2" / "auditor" / "audit.json").read_text())
+    report = place.report()
+    smallest = 20 + 4 * report["privacy"]["noise_scale"]
+    for column, groups in report["counts"].items():
+        for group, cells in groups.items():
+            for cell, count in cells.items():
+                given = shared["counts"][column][group][cell]
+                assert given in (None, count)
+                assert given is None or given >= smallest
+    assert any(count is None for cells in shared["counts"]["Sex*Age"].values() for count in cells.values())
+    assert all(count is not None for cells in shared["counts"]["Sex"].values() for count in cells.values())
+
+
+BAD: dict[str, tuple[dict[str, Any], str, str]] = {
+    "unknown ids": ({}, "auditor", "1 of 600 record ids are not in the auditor's table"),
+    "other settings": ({"privacy__epsilon": 1.0}, "auditor", "different settings"),
+    "other categories": (
+        {"audit__categories": '{ Sex = ["f", "m", "x"] }'},
+        "developer",
+        "the auditor's categories of Sex are f, m, and not those of audit.categories",
+    ),
+    "another table": (
+        {"audit__commitment": f'"sha256:{64 * "0"}"'},
+        "developer",
+        "the auditor's table is not the one that audit.commitment names",
+    ),
+    "labels outside": ({"audit__classes": '["1", "2"]'}, "developer", "label '0' is not one of 1, 2"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_does_not_fit_is_refused_before_anything_is_opened(audits: Callable[..., Audits], case: str) -> None:
+    settings, role, told = BAD[case]
+    place = audits()
+    if case == "unknown ids":
+        place.write("predictions.csv", "id", "label", "prediction", id=["stranger", *place.truth["id"][1:]])
+    if case == "labels outside":  # read before anybody is asked: no need for the others to wait
+        place.deployment.addresses["auditor"] = "127.0.0.1:1"
+    commands = place.run(network__start_timeout_seconds=5, **settings)
+    assert codes(commands)["developer"] == 1
+    assert told in commands[role].errors[0]
+    assert (place.opened(), place.debits()) == ([], [])
+
+
+def test_an_attribute_that_is_not_in_the_table(audits: Callable[..., Audits]) -> None:
+    place = audits()
+    place.write("attributes.csv", "id", "Sex")
+    commands = place.run(network__start_timeout_seconds=3)
+    assert "no column 'Age'" in commands["auditor"].errors[0]
+    assert (place.opened(), place.debits()) == ([], [])
+
+
+def test_refusals_say_the_same_whatever_the_attributes(audits: Callable[..., Audits]) -> None:
+    """Two tables that differ in every attribute: equal words, equal debits."""
+    place = audits(epsilon="1.0")
+    told = []
+    for swapped in (False, True):
+        if swapped:
+            other = {"f": "m", "m": "f", "young": "old", "old": "young"}
+            changes = {name: [other[value] for value in place.truth[name]] for name in ("Sex", "Age")}
+            place.write("attributes.csv", "id", "Sex", "Age", **changes)
+        commands = place.run()
+        told.append((commands["developer"].errors, commands["auditor"].errors, place.opened(), place.debits()))
+    assert "would exceed the policy's epsilon 1" in told[0][0][0]
+    assert told[0] == told[1]
+
+
+def test_simulate_as_a_user(audits: Callable[..., Audits], start: Start) -> None:
+    """The launcher's own processes; exact, several classes by name, JSON on standard output."""
+    place = audits()
+    names = np.array(["bird", "cat", "dog"])
+    generator = np.random.default_rng(8)
+    label, prediction = (names[generator.integers(0, 3, RECORDS)] for _ in range(2))
+    table = place.write("animals.csv", "id", "label", "prediction", label=label, prediction=prediction)
+    out = place.folder / "audit"
+    arguments = ["audit", "simulate", "--predictions", str(table), "--attributes", str(place.attributes)]
+    command = start("simulate", [*arguments, "--columns", "Age", "--exact", "--json", "--out", str(out)])
+    assert command.wait() == 0, command.text
+    report = json.loads((out / "audit.json").read_text())
+    assert json.loads(command.text[command.text.index("{") :]) == report
+    assert report["task"]["classes"] == ["bird", "cat", "dog"]
+    old = place.truth["Age"] == "old"
+    expected = (prediction[old] == label[old]).mean()
+    assert report["by_group"]["Age"]["old"]["accuracy_score"] == pytest.approx(expected, abs=1e-12)
+    assert report["by_group"]["Age"]["old"]["selection_rate"]["cat"] == pytest.approx((prediction[old] == "cat").mean())
+    again = start("again", [*arguments, "--columns", "Age", "--exact", "--out", str(out)])
+    assert again.wait() == 1
+    assert "exists already" in again.errors[0]
