@@ -66,7 +66,8 @@ class Sample:
         Noise moves a group and its rest against each other, by the same count: all of it is laid to the group.
         """
         hits, n = self.overall
-        rest = Sample(np.maximum(hits - self.hits, 0), np.maximum(n - self.n, 0), np.zeros_like(self.n), self.overall)
+        others = np.maximum(n - self.n, 0.0)
+        rest = Sample(np.clip(hits - self.hits, 0.0, others), others, np.zeros_like(self.n), self.overall)
         factor = 1 + np.divide(self.n, rest.n, out=np.zeros_like(self.n), where=rest.n > 0)
         return Sample(self.hits, self.n, self.noise * factor**2, self.overall), rest
 

@@ -87,11 +87,11 @@ def read_predictions(settings: AuditSettings) -> Predictions:
     labels: list[NDArray[np.uint8]] = []
     others: list[NDArray[np.uint8]] = []
     for start, block in table.blocks(columns):
+        label = names.codes(start, block[1], LABEL)
         if scored:
             other = _binned(numbers(table, start, block[2], "score"), threshold, settings.bins, table, start)
         else:
-            other = names.codes(start, block[2], "prediction")
-        label = names.codes(start, block[1], LABEL)
+            other = names.codes(start, block[2], PREDICTION)
         kept = np.ones(len(label), dtype=bool)
         if settings.split:
             import pyarrow.compute as pc

@@ -87,7 +87,7 @@ OPTIONAL = {
     "fairness.weight": 200.0,
     "audit.predictions": "predictions.csv",
     "audit.threshold": 0.5,
-    "audit.commitment": "sha256:...",
+    "audit.commitment": "sha256:" + 64 * "0",
     "network.listen": "0.0.0.0:7400",
     "network.peers": {"auditor": "auditor.example:7400", "dealer": "dealer.example:7400"},
     "network.certificate": "developer.crt",

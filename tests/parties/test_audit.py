@@ -63,8 +63,11 @@ class Audits:
     def frozen(self) -> str:
         return f'["{read_ids(self.predictions, None).digest()}"]'
 
-    def run(self, *, out: str | None = None, **settings: Any) -> dict[str, Command]:
-        """The three parties, ended; `settings` are the developer's, with a double underscore for the dot."""
+    def run(self, *, out: str | None = None, wait: int = 30, **settings: Any) -> dict[str, Command]:
+        """The three parties, ended; `settings` are the developer's, with a double underscore for the dot.
+
+        wait: seconds that they wait for each other to start.
+        """
         self.runs += 1
         here = self.folder / (out or f"run{self.runs}")
         config = self.folder / "settings.toml"
@@ -84,7 +87,7 @@ class Audits:
         place = self.deployment.elsewhere()
         commands = {}
         for role, (options, keys) in own.items():
-            arguments = place.party(role, config, here / role, *options, **keys)
+            arguments = place.party(role, config, here / role, *options, network__start_timeout_seconds=wait, **keys)
             if role != "dealer":
                 arguments[0] = "audit"
             commands[role] = self.start(f"{role}{self.runs}", arguments)
@@ -254,9 +257,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_opened(audits: Callable
     place = audits()
     if case == "unknown ids":
         place.write("predictions.csv", "id", "label", "prediction", id=["stranger", *place.truth["id"][1:]])
-    if case == "labels outside":  # read before anybody is asked: no need for the others to wait
-        place.deployment.addresses["auditor"] = "127.0.0.1:1"
-    commands = place.run(network__start_timeout_seconds=5, **settings)
+    # A table is read before anybody is asked, so the others wait for a developer that does not come.
+    commands = place.run(wait=3 if role == "developer" else 30, **settings)
     assert codes(commands)["developer"] == 1
     assert told in commands[role].errors[0]
     assert (place.opened(), place.debits()) == ([], [])
@@ -265,7 +267,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_opened(audits: Callable
 def test_an_attribute_that_is_not_in_the_table(audits: Callable[..., Audits]) -> None:
     place = audits()
     place.write("attributes.csv", "id", "Sex")
-    commands = place.run(network__start_timeout_seconds=3)
+    commands = place.run(wait=3)
     assert "no column 'Age'" in commands["auditor"].errors[0]
     assert (place.opened(), place.debits()) == ([], [])
 
