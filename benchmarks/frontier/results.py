@@ -18,9 +18,8 @@ from secure_fair.cli.demo import CORRELATION
 
 VERSION = 1
 WEIGHTS = (
-    "the demo's setting for ORTH, the default of the method for the other references; the same for every epsilon, "
-    "rank and seed. The demo's was chosen by group metrics, with exact attributes, on data of this kind: outside a "
-    "simulation such a choice is itself an audit release"
+    "the default of each method and release; the same for every epsilon, rank and seed. ORTH's defaults were chosen by "
+    "group metrics on data of this kind: outside a simulation such a choice is itself an audit release"
 )
 COLUMNS = ("arm", "epsilon", "rank", "accuracy", "eq. odds diff.", "predictor AUC", "floor AUC")
 
