@@ -180,10 +180,11 @@ class _Audit:
         """
         seen = open_to_auditor(party, share)
         assert seen is not None  # noqa: S101 (we are the auditor)
-        tested = noised(seen.numpy(), threshold_scale(self.policy.min_group)).astype(np.float64)
+        layout = self.plan.layout
+        tested = noised(seen.numpy(), threshold_scale(self.policy.min_group) * layout.largest).astype(np.float64)
         columns = self.settings.attributes.columns
         tables = [(column, *names) for column, names in zip(columns, self.policy.categories_of(columns), strict=True)]
-        visible = shown(tested, tables, self.policy.min_group)
+        visible = shown(layout.people(tested), tables, self.policy.min_group)
         return lambda: self._answer(visible, share.numpy()[visible])
 
     def _answer(self, visible: np.ndarray | None, share: np.ndarray) -> bytes:

@@ -164,7 +164,7 @@ class _Audit:
             _Lost(self._source.session, self._salt, share).save(self._out)
             if self.exact:
                 # The auditor tests its threshold on this; what it must not read in it is hidden by noise of ours.
-                scale = threshold_scale(self._settings.audit.smallest_cell)
+                scale = threshold_scale(self._settings.audit.smallest_cell) * layout.largest
                 open_to_auditor(party, torch.from_numpy(noised(share.numpy(), scale)))
         counted = time.perf_counter()
         bits = self._auditor.receive(Kind.HELLO, size=share.numel() if self.exact else 0)
@@ -196,7 +196,7 @@ class _Audit:
         value = open_counts(party, OPENED, share)
         assert value is not None  # noqa: S101 (we are the developer)
         counts = consistent(value.numpy().astype(np.float64), totals, self.terms.groups)
-        return Opened(counts, shown(counts, tables, self.terms.smallest), totals, self.scale)
+        return Opened(counts, shown(self.plan.layout.people(counts), tables, self.terms.smallest), totals, self.scale)
 
     def facts(self) -> dict[str, Any]:
         """What the report says about privacy."""
@@ -217,9 +217,12 @@ class _Audit:
         """Send the auditor what our own policy lets it see."""
         smallest = self._settings.audit.smallest_cell
         # The auditor knows its own noise: a count is large enough only if it would be without the noise, too.
-        enough = result.shown & (result.counts >= smallest + 4 * result.scale)
-        visible = complement(enough, result.counts, design(_tables(self._settings, self.terms)))
-        payload = shared_json(self._predictions, result, visible, _tables(self._settings, self.terms), report)
+        people = self.plan.layout.people(result.counts)
+        enough = result.shown & (people >= smallest + 4 * result.scale / self.plan.layout.largest)
+        visible = complement(enough, people, design(_tables(self._settings, self.terms)))
+        payload = shared_json(
+            self._settings, self._predictions, result, visible, _tables(self._settings, self.terms), report
+        )
         self._auditor.send(Kind.REPORT, payload)
 
     def end(self) -> None:

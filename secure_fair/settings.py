@@ -11,7 +11,7 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import pydantic
 from pydantic import Field
@@ -28,6 +28,7 @@ class _Section(pydantic.BaseModel):
 
 
 Positive = Annotated[int, Field(gt=0)]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -122,14 +123,21 @@ class AuditSettings(_Section):
     """The developer's side of an audit: its table, and what it lets an auditor see of it."""
 
     predictions: Path | None = None
-    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    threshold: FiniteFloat | None = None
     classes: tuple[str, ...] = ()
     split: str = ""
     bins: Annotated[int, Field(ge=0, multiple_of=2)] = 0
+    range: tuple[FiniteFloat, FiniteFloat] | None = None
     smallest_cell: Positive = 20
     categories: dict[str, tuple[str, ...]] = {}
     commitment: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
     share_result: bool = False
+
+    @pydantic.model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise ValueError("`range` is two numbers, the lower one first")
+        return self
 
 
 class Settings(_Section):

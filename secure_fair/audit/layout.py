@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from secure_fair.errors import RefusedError
 
 Counts = NDArray[np.float64]
+Codes = NDArray[np.uint8] | NDArray[np.uint32]
 BINARY = 2
 MAX_CLASSES = 100
 MAX_BINS = 50
+MIN_BITS, MAX_BITS = 4, 16  # of a regression's fixed point
 REGRESSION = ("size", "label", "prediction", "absolute_error", "squared_error")
 
 
@@ -37,7 +39,7 @@ class Layout:
     bits: int = 0
 
     def __post_init__(self) -> None:
-        regression = self.classes == 0 and self.bins == 0 and 4 <= self.bits <= 16
+        regression = self.classes == 0 and self.bins == 0 and MIN_BITS <= self.bits <= MAX_BITS
         known = BINARY <= self.classes <= MAX_CLASSES and 0 <= self.bins <= MAX_BINS and self.bits == 0
         if not regression and not (known and self.bins % 2 == 0 and (self.bins == 0 or self.classes == BINARY)):
             raise RefusedError(
@@ -87,9 +89,15 @@ class Layout:
         """The most that one record adds to a column."""
         return 1 << self.bits
 
-    def rows(self, labels: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """One-hot rows [n, P] of a block. other: the predicted class, or with bins the bin."""
+    def rows(self, labels: Codes, other: Codes) -> NDArray[np.int32]:
+        """Rows [n, P] of a block, one-hot but for a regression. other: the predicted class, or with bins the bin."""
         n = len(labels)
+        if self.regression:
+            label, prediction = labels.astype(np.int64), other.astype(np.int64)
+            error = np.abs(label - prediction)
+            squared = (error * error + (self.largest >> 1)) >> self.bits
+            size = np.full(n, self.largest)
+            return np.stack([size, label, prediction, error, squared], axis=1).astype(np.int32)
         out = np.zeros((n, len(self.names)), dtype=np.int32)
         every = np.arange(n)
         if self.classes == BINARY:
@@ -119,10 +127,14 @@ class Layout:
             out[cell, 3] -= 1
         return out
 
+    def people(self, counts: Counts) -> Counts:
+        """How many records each of the counts [..., P] is about: what a smallest count is compared with."""
+        if not self.regression:
+            return counts
+        return np.repeat(counts[..., :1] / self.largest, len(REGRESSION), axis=-1)
+
     def size(self, counts: Counts) -> Counts:
         """Records of a group, from its counts [..., P]."""
-        if self.regression:
-            return counts[..., 0] / self.largest
         parts = len(self.names) if self.classes == BINARY else 2 * self.classes
         sizes: Counts = counts[..., :parts].sum(axis=-1)
         return sizes

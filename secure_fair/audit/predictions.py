@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secure_fair.audit.columns import BLOCK, Ids, Table, codes, numbers, sorted_ids
-from secure_fair.audit.layout import BINARY, MAX_CLASSES, Layout
-from secure_fair.errors import DataError
+from secure_fair.audit.layout import BINARY, MAX_CLASSES, Codes, Layout
+from secure_fair.errors import DataError, SettingsError
 from secure_fair.settings import AuditSettings
 
 if TYPE_CHECKING:
@@ -27,14 +27,15 @@ ID, LABEL, PREDICTION, SCORE, SPLIT = "id", "label", "prediction", "score", "spl
 class Predictions:
     """N records in ascending order of their ids. Its repr shows no value.
 
-    labels uint8 [N]: index into classes; other uint8 [N]: the predicted class, or the bin of the score.
+    labels [N]: index into classes; other [N]: the predicted class, or the bin of the score; of a regression both are
+    numbers in fixed point, and there are no classes.
     """
 
     ids: Ids
     classes: tuple[str, ...]
     layout: Layout
-    labels: NDArray[np.uint8]
-    other: NDArray[np.uint8]
+    labels: Codes
+    other: Codes
 
     def __repr__(self) -> str:
         return f"Predictions({len(self.ids)} records, classes {', '.join(self.classes)}, values hidden)"
@@ -76,6 +77,12 @@ def read_predictions(settings: AuditSettings) -> Predictions:
     if settings.predictions is None:
         raise DataError("audit.predictions is missing; it names the table with id, label, and prediction or score")
     table = Table(settings.predictions)
+    if settings.range is not None:
+        if settings.threshold is not None or settings.bins or settings.classes or settings.split:
+            raise SettingsError("audit.range is for a regression, which has no threshold, bins, classes and split")
+        from secure_fair.audit.regression import read_regression  # it makes what this module defines
+
+        return read_regression(table, *settings.range)
     scored = settings.threshold is not None or settings.bins > 0
     if not scored and PREDICTION not in table.header and SCORE in table.header:
         raise table.refuse(-1, "a score and no prediction", "say from which score on it is positive: --threshold 0.5")
@@ -129,7 +136,7 @@ class _Names:
                 raise self._table.refuse(
                     -1,
                     f"more than {MAX_CLASSES} different labels and predictions",
-                    "an audit is of classes: give classes, or a score with --threshold",
+                    "give classes, a score with --threshold, or of a regression the --range",
                 )
         return codes(self._table, start, column, self._seen, what)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 import secure_fair
 from secure_fair.audit.predictions import Predictions, edges
+from secure_fair.audit.regression import regression_result
 from secure_fair.audit.result import Opened, attribute_result, score_result
 from secure_fair.fairness.finite import finite
 from secure_fair.settings import Settings
@@ -29,7 +30,7 @@ def audit_json(
     seconds: float,
 ) -> dict[str, Any]:
     """The whole report, in JSON's own types (NaN is None). tables: each attribute with its groups' names."""
-    report = _results(predictions, opened, tables)
+    report = _results(settings, predictions, opened, tables)
     if predictions.layout.bins:
         threshold = 0.5 if settings.audit.threshold is None else settings.audit.threshold
         of_bins = edges(threshold, predictions.layout.bins)
@@ -39,7 +40,12 @@ def audit_json(
         }
     columns = [column for column, *_ in tables]
     report |= {
-        "task": {"classes": predictions.classes, "threshold": settings.audit.threshold, "attributes": columns},
+        "task": {
+            "classes": predictions.classes,
+            "threshold": settings.audit.threshold,
+            "range": settings.audit.range,
+            "attributes": columns,
+        },
         "cost": {**cost, "total_seconds": seconds},
         "privacy": privacy,
         "versions": {"secure_fair": secure_fair.__version__},
@@ -49,6 +55,7 @@ def audit_json(
 
 
 def shared_json(
+    settings: Settings,
     predictions: Predictions,
     opened: Opened,
     visible: np.ndarray,
@@ -56,16 +63,22 @@ def shared_json(
     report: Mapping[str, Any],
 ) -> bytes:
     """The part of a report that the developer's policy lets the auditor see: the counts that are `visible`."""
-    report = {**report, **_results(predictions, dataclasses.replace(opened, shown=visible), tables)}
+    report = {**report, **_results(settings, predictions, dataclasses.replace(opened, shown=visible), tables)}
     report.pop("scores", None)
     return json.dumps(finite(report), allow_nan=False).encode()
 
 
-def _results(predictions: Predictions, opened: Opened, tables: Sequence[tuple[str, ...]]) -> dict[str, Any]:
+def _results(
+    settings: Settings, predictions: Predictions, opened: Opened, tables: Sequence[tuple[str, ...]]
+) -> dict[str, Any]:
     """PARTS, each by attribute."""
     found: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
     for rows, column, names in _rows(tables):
-        result = attribute_result(opened.part(rows), predictions.layout, predictions.classes, names)
+        of_attribute, layout = opened.part(rows), predictions.layout
+        if settings.audit.range is not None:
+            result = regression_result(of_attribute, layout, names, *settings.audit.range)
+        else:
+            result = attribute_result(of_attribute, layout, predictions.classes, names)
         for part, value in result.items():
             found.setdefault(part, {})[column] = value
     return found

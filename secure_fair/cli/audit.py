@@ -22,6 +22,7 @@ HEADLINES = (
     "accuracy_score_difference",
     "accuracy_score_group_min",
 )
+MEANS = ("mean_prediction", "mean_absolute_error", "mean_squared_error")  # of a regression
 SHOWN_RATES = ("selection_rate", "true_positive_rate", "false_positive_rate", "accuracy_score")
 
 
@@ -53,6 +54,7 @@ def _comma(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--classes", callback=_comma, help="All classes, comma-separated; default: those in the table.")
 @click.option("--split", help="Only the rows of this `split`.")
 @click.option("--bins", type=int, help="Calibration and score distributions by group, in so many bins of the score.")
+@click.option("--range", "limits", type=(float, float), help="A regression: lowest and highest label or prediction.")
 @click.option("--out", type=PATH, required=True, help="Folder of the audit; must not exist.")
 @_set
 @console.json_option
@@ -67,6 +69,7 @@ def simulate(
     classes: tuple[str, ...],
     split: str | None,
     bins: int | None,
+    limits: tuple[float, float] | None,
     out: Path,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -80,7 +83,14 @@ def simulate(
     from parties.audit_simulation import AuditSimulation, simulate_audit
 
     given: dict[str, dict[str, Any]] = {
-        "audit": {"predictions": predictions, "threshold": threshold, "classes": classes, "split": split, "bins": bins},
+        "audit": {
+            "predictions": predictions,
+            "threshold": threshold,
+            "classes": classes,
+            "split": split,
+            "bins": bins,
+            "range": limits,
+        },
         "attributes": {"file": attributes, "columns": columns},
         "privacy": {"epsilon": epsilon},
     }
@@ -179,14 +189,20 @@ def _show(report: dict[str, Any], file: Path, as_json: bool) -> None:
 
 def _print_attribute(report: dict[str, Any], column: str) -> None:
     groups, intervals = report["by_group"][column], report["intervals"][column]
-    binary = len(report["task"]["classes"]) == 2
-    rates = SHOWN_RATES if binary else ("accuracy_score", "balanced_accuracy_score")
+    found = report["metrics"][column]
+    blur = report.get("noise", {}).get(column, {})  # of a regression
+    rates: tuple[str, ...] = SHOWN_RATES
+    headlines: tuple[str, ...] = HEADLINES
+    if report["task"]["range"] is not None:
+        rates, headlines = MEANS, tuple(f"{mean}_{kind}" for mean in MEANS for kind in ("difference", "group_max"))
+    elif len(report["task"]["classes"]) > 2:
+        rates = ("accuracy_score", "balanced_accuracy_score")
     rows = [
-        (name, _number(row["count"], "{:.0f}"), *(_number(row[rate]) for rate in rates)) for name, row in groups.items()
+        (name, _number(row["count"], "{:.0f}"), *(_number(row[rate]) + _blur(blur, name, rate) for rate in rates))
+        for name, row in groups.items()
     ]
     console.print_table(f"{column}: rates by group", ("group", "records", *rates), rows)
-    found = report["metrics"][column]
-    lines = [(name, _number(found[name]), _range(intervals.get(name))) for name in HEADLINES]
+    lines = [(name, _number(found[name]), _range(intervals.get(name))) for name in headlines]
     console.print_table(f"{column}: fairness", ("metric", "value", "95 % interval"), lines)
     if any(value is None for row in report["counts"][column].values() for value in row.values()):
         click.echo(
@@ -196,6 +212,11 @@ def _print_attribute(report: dict[str, Any], column: str) -> None:
 
 def _number(value: float | None, form: str = "{:.4f}") -> str:
     return "not shown" if value is None else form.format(value)
+
+
+def _blur(noise: dict[str, dict[str, float | None]], group: str, mean: str) -> str:
+    width = noise.get(group, {}).get(mean)
+    return f" ± {width:.4f}" if width else ""
 
 
 def _range(ends: list[float | None] | None) -> str:
