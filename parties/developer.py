@@ -85,7 +85,7 @@ def run_developer(
             term = reused_term(settings, method, table, model.width)
         result = fit(term)
         total = time.perf_counter() - began
-        Cost(result.steps, 0.0, 0, 0, 0, 0, 0.0, result.train_seconds, total).write(out)
+        Cost(result.steps, 0.0, 0, 0, 0, 0, 0.0, 0.0, result.train_seconds, total).write(out)
         return result
     with opened(settings.network) as links, DisclosureLog(out, release, store=settings.privacy.store_values) as log:
         run = Run(settings, method, release, weight, out, links, log, model, splits, progress, resume)
@@ -159,7 +159,7 @@ class Run:
 
     def source(self, plan: Plan) -> CorrelationSource:
         """The dealer's randomness for a plan."""
-        self.dealt = CorrelationSource("developer", self.links.connect("dealer"), plan)
+        self.dealt = CorrelationSource("developer", self.links.connect("dealer"), plan, self.settings.network.prefetch)
         return self.dealt
 
     def end(self) -> None:

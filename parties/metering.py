@@ -22,8 +22,10 @@ COST_FILE = "cost.json"  # in the developer's folder; written last
 class Cost:
     """The fields of cost.json. Bytes are those of frames on the wire, without TLS's own and heartbeats.
 
-    rounds_per_step: for `gradient` per training step, for a private release per release. floor_bytes: the least that
-    both directions together could take (docs/protocols.md, section 4).
+    mpc_seconds: from the representation's leaving until its gradient is there, and before it what prepares a step.
+    exposed_seconds: those of them in which training waited; the others the network had while the task loss was
+    computed. rounds_per_step: for `gradient` per training step, for a private release per release.
+    floor_bytes: the least that both directions together could take (docs/protocols.md, section 4).
     """
 
     steps: int
@@ -33,6 +35,7 @@ class Cost:
     floor_bytes: int
     offline_bytes: int
     mpc_seconds: float
+    exposed_seconds: float
     train_seconds: float
     total_seconds: float
 
@@ -41,18 +44,19 @@ class Cost:
 
 
 class Meter:
-    """Adds up what protocol runs cost on one channel."""
+    """Adds up what protocol runs cost on one channel; `exposed`: seconds of them in which training waited."""
 
     def __init__(self, auditor: Connection) -> None:
         self._auditor = auditor
         self._rounds_before = auditor.rounds
-        self._seconds = 0.0
+        self._seconds = self.exposed = 0.0
         self._floor_bytes = 0
         self._runs = 0
 
-    def add(self, seconds: float, floor_bytes: int, runs: int = 1) -> None:
-        """Protocol runs that took so long, and could not have taken fewer bytes."""
+    def add(self, seconds: float, floor_bytes: int, *, exposed: float | None = None, runs: int = 1) -> None:
+        """Protocol runs that took so long (all of it was waited for, or `exposed`), and the least bytes they need."""
         self._seconds += seconds
+        self.exposed += seconds if exposed is None else exposed
         self._floor_bytes += floor_bytes
         self._runs += runs
 
@@ -66,6 +70,7 @@ class Meter:
             floor_bytes=self._floor_bytes,
             offline_bytes=0 if source is None else source.offline_bytes,
             mpc_seconds=self._seconds,
+            exposed_seconds=self.exposed,
             train_seconds=result.train_seconds,
             total_seconds=total_seconds,
         )
@@ -80,15 +85,23 @@ class MeteredTerm:
         self.name, self._term, self._meter, self._floor = term.name, term, meter, floor_bytes
         self._restored = restored
 
-    def begin(self, h: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor, /) -> None:
+    def prepare(self, labels: torch.Tensor, positions: torch.Tensor, /) -> None:
         began = time.perf_counter()
+        self._term.prepare(labels, positions)
+        self._meter.add(time.perf_counter() - began, 0, runs=0)
+
+    def begin(self, h: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor, /) -> None:
+        self._began = time.perf_counter()
+        self._least = self._floor(len(h))
         self._term.begin(h, labels, positions)
-        self._meter.add(time.perf_counter() - began, self._floor(len(h)))
+        self._sent = time.perf_counter()
 
     def finish(self) -> torch.Tensor:
-        began = time.perf_counter()
+        called = time.perf_counter()
         value = self._term.finish()
-        self._meter.add(time.perf_counter() - began, 0, runs=0)
+        now = time.perf_counter()
+        exposed = now - called + self._sent - self._began
+        self._meter.add(now - self._began, self._least, exposed=exposed)
         return value
 
     def state(self) -> dict[str, torch.Tensor]:

@@ -149,6 +149,9 @@ class SoftTerm:
         if self._arrived is not None and epoch == self._arrived.index:
             self.use(self._arrived.rows["train"], self._arrived.groups)
 
+    def prepare(self, labels: torch.Tensor, positions: torch.Tensor, /) -> None:
+        pass
+
     def begin(self, h: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor, /) -> None:
         if self._step % self._steps == 0:
             self.refresh(self._step // self._steps)

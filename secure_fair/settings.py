@@ -106,6 +106,7 @@ class NetworkSettings(_Section):
     timeout_seconds: PositiveFloat = 30.0
     idle_timeout_seconds: PositiveFloat = 3600.0
     start_timeout_seconds: PositiveFloat = 60.0
+    prefetch: Annotated[int, Field(ge=0)] = 32
 
 
 class PrivacySettings(_Section):

@@ -102,7 +102,7 @@ def _adv(case: Case, party: Party, inputs: dict[str, torch.Tensor]) -> Repetitio
         if not party.is_developer:
             adversary.auditor_step(party, shape, targets, w)
             return None
-        opened, _ = adversary.DeveloperStep(party, shape, encode(inputs["u"]), w).finish()
+        opened, _ = adversary.DeveloperStep(party, shape).send(encode(inputs["u"]), w).finish()
         return decode(opened, shape.gradient_bits) * (case.n / case.rate)
 
     return repetition
@@ -116,7 +116,7 @@ def _orth(case: Case, party: Party, inputs: dict[str, torch.Tensor]) -> Repetiti
         if not party.is_developer:
             orthogonality.auditor_step(party, shape, onehot)
             return None
-        opened = orthogonality.DeveloperStep(party, shape, encode(inputs["h"]), classes).finish()
+        opened = orthogonality.DeveloperStep(party, shape, classes).send(encode(inputs["h"])).finish()
         return decode(opened, FRACTION_BITS)
 
     return repetition

@@ -2,47 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import click
 
-import secure_fair
-from secure_fair.cli import console
+from secure_fair.cli import bench_speed, console
+from secure_fair.cli.bench_tools import PATH, benchmark, several
 from secure_fair.errors import InterruptedRunError, RunError
-
-PATH = click.Path(path_type=Path, file_okay=False)
-
 
 EPSILON = click.FloatRange(0, min_open=True)
 RANK = click.IntRange(0)
-SYSTEMS = ("secure-fair", "crypten-tfp", "crypten-ttp", "spu", "mpyc")
-
-
-def several(
-    one: click.ParamType[Any],
-) -> Callable[[click.Context, click.Parameter, str], tuple[Any, ...]]:
-    """An option's callback: comma-separated values of one type."""
-
-    def convert(context: click.Context, parameter: click.Parameter, value: str) -> tuple[Any, ...]:
-        return tuple(one.convert(part.strip(), parameter, context) for part in value.split(","))
-
-    return convert
-
-
-def benchmark(name: str) -> ModuleType:
-    """The module `benchmarks.NAME`. Benchmarks stand above the command line and are loaded when one is asked for.
-
-    CrypTen 0.4.1 installs a package `benchmarks` too, which hides ours from an editable install.
-    """
-    root = str(Path(secure_fair.__file__).parents[1])
-    if sys.path[0] != root:
-        sys.path.insert(0, root)  # processes that a benchmark starts inherit it
-    return importlib.import_module(f"benchmarks.{name}")
 
 
 @click.group(epilog="Example: secure-fair bench frontier --out frontier")
@@ -103,34 +72,6 @@ def frontier(
     click.echo(f"wrote {out / 'frontier.csv'}, frontier.json, frontier.png and frontier.svg")
 
 
-@bench.command(epilog="Example: secure-fair bench primitives --out primitives")
-@click.option("--out", type=PATH, default=Path("primitives"), show_default=True, help="Folder for the results.")
-@click.option("--work", type=PATH, help="Folder for the other systems' environments and inputs; default OUT/work.")
-@click.option(
-    "--systems",
-    callback=several(click.Choice(SYSTEMS)),
-    default=",".join(SYSTEMS),
-    show_default=True,
-    help="Which to run; spu and mpyc are installed into WORK from the package index.",
-)
-@click.option("--repetitions", type=click.IntRange(min=1), default=50, show_default=True, help="Of each operation.")
-@console.json_option
-def primitives(out: Path, work: Path | None, systems: tuple[str, ...], repetitions: int, as_json: bool) -> None:
-    """Steps of ORTH and ADV, a product and the sigmoid: ours against CrypTen, SPU and MPyC.
-
-    Same inputs for all, one system after the other, on this machine. Writes OUT/primitives.json.
-    """
-    results = benchmark("primitives.results")
-    result = results.make(systems, repetitions, work or out / "work", out, console.say)
-    if as_json:
-        console.print_json(result)
-        return
-    console.print_table("single operations", results.COLUMNS, results.lines(result))
-    claims = benchmark("primitives.claims")
-    console.print_table("what they must show", ("claim", "limit", "measured", ""), claims.lines(result["claims"]))
-    click.echo(f"wrote {out / 'primitives.json'}")
-
-
 @bench.command(epilog="Example: secure-fair bench audit --rows 10000,1000000 --out audit")
 @click.option("--out", type=PATH, default=Path("audit"), show_default=True, help="Folder for the results.")
 @click.option(
@@ -161,3 +102,7 @@ def audit(
     ]
     console.print_table("what they must show", ("claim", "at most", "measured", ""), shown)
     click.echo(f"wrote {out / 'audit.json'}")
+
+
+for command in (bench_speed.primitives, bench_speed.network, bench_speed.scaling, bench_speed.overhead):
+    bench.add_command(command)

@@ -57,6 +57,7 @@ COMMENTS = {
     "network.fingerprints": "pinned certificates of the other parties; a list where several developers are served",
     "network.timeout_seconds": "silence after which a peer counts as stalled",
     "network.idle_timeout_seconds": "how long a peer may be alive without going on",
+    "network.prefetch": "steps that the dealer may deal ahead; 0: each when it is asked for",
     "network.start_timeout_seconds": "how long to wait for the other parties to start",
     "privacy": "what the developer asks of a private release; the auditor's policy decides whether it is granted",
     "privacy.epsilon": "of one person's attributes, for this run",

@@ -1,7 +1,7 @@
 """Fairness terms: what the training loop adds to the task loss.
 
-A term is called twice in a step, so that a secure one can talk to the network while the task loss is computed. The loop
-does not know whether a term reads attributes from memory or asks an auditor.
+A term is called three times in a step, so that a secure one can talk to the network during the forward pass and while
+the task loss is computed. The loop does not know whether a term reads attributes from memory or asks an auditor.
 """
 
 from __future__ import annotations
@@ -26,8 +26,14 @@ class FairnessTerm(Protocol):
 
     name: str
 
+    def prepare(self, labels: Tensor, positions: Tensor, /) -> None:
+        """Before the forward pass: `labels` [n] and `positions` [n], in the agreed order of ids, of the batch.
+
+        A loop of one's own may leave it out; it only saves time.
+        """
+
     def begin(self, h: Tensor, labels: Tensor, positions: Tensor, /) -> None:
-        """Take the batch: `h` [n, d] in the graph, `labels` [n], `positions` [n] in the agreed order of ids."""
+        """After the forward pass: `h` [n, d] in the graph; `labels` and `positions` as before."""
 
     def finish(self) -> Tensor:
         """A scalar whose gradient with respect to `h` is that of the unweighted fairness loss, in mean scale."""
@@ -65,6 +71,9 @@ def released_gradient(h: Tensor, gradient: Tensor, value: Tensor) -> Tensor:
 
 class _PlainTerm:
     """What terms without state and channels share."""
+
+    def prepare(self, _labels: Tensor, _positions: Tensor, /) -> None:
+        pass
 
     def state(self) -> dict[str, Tensor]:
         return {}

@@ -88,20 +88,28 @@ class SecureOrth:
     def __init__(self, settings: Settings, public: PublicShape, party: Party, announce: Announce) -> None:
         self._settings, self._public, self._party, self._announce = settings, public, party, announce
         self._within_classes = settings.fairness.criterion == "odds"
+        self._step: orthogonality.DeveloperStep | None = None
 
-    def begin(self, h: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor, /) -> None:
-        self._labels = labels if self._within_classes else None
-        self._centred = objectives.centre(objectives.normalise(h.float()), self._labels)
+    def prepare(self, labels: torch.Tensor, positions: torch.Tensor, /) -> None:
         classes = None
         if self._within_classes:
             classes = torch.nn.functional.one_hot(labels.cpu().long(), self._public.classes)
         self._announce(positions)
-        shape = orthogonality_shape(self._settings, self._public, len(h))
-        ring = encode(objectives.with_bias(self._centred))
-        self._step = orthogonality.DeveloperStep(self._party, shape, ring, classes)
+        shape = orthogonality_shape(self._settings, self._public, len(positions))
+        self._step = orthogonality.DeveloperStep(self._party, shape, classes)
+
+    def begin(self, h: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor, /) -> None:
+        if self._step is None:
+            self.prepare(labels, positions)
+        assert self._step is not None  # noqa: S101 (that made it)
+        self._labels = labels if self._within_classes else None
+        self._centred = objectives.centre(objectives.normalise(h.float()), self._labels)
+        self._step.send(encode(objectives.with_bias(self._centred)))
 
     def finish(self) -> torch.Tensor:
-        sums = decode(self._step.finish(), FRACTION_BITS).to(self._centred)
+        assert self._step is not None  # noqa: S101 (`begin` made it)
+        step, self._step = self._step, None
+        sums = decode(step.finish(), FRACTION_BITS).to(self._centred)
         attributes = len(self._public.groups)
         value, gradient = objectives.orth_from_sums(self._centred, sums, self._labels, attributes)
         return released_gradient(self._centred, gradient, value)
@@ -129,17 +137,26 @@ class SecureAdversary:
         self._settings, self._public, self._party, self._announce = settings, public, party, announce
         # The start is public (a seed), so the developer's share is zero; what is learned from attributes is shared.
         self._w = from_share(torch.zeros(public.width + 1, public.logits, dtype=torch.int64))
+        self._step: adversary.DeveloperStep | None = None
 
-    def begin(self, h: torch.Tensor, _labels: torch.Tensor, positions: torch.Tensor, /) -> None:
-        self._u = objectives.normalise(h.float())
+    def prepare(self, _labels: torch.Tensor, positions: torch.Tensor, /) -> None:
         self._announce(positions)
-        self._shape = adversary_shape(self._settings, self._public, len(h))
+        self._shape = adversary_shape(self._settings, self._public, len(positions))
+        self._step = adversary.DeveloperStep(self._party, self._shape)
+
+    def begin(self, h: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor, /) -> None:
+        if self._step is None:
+            self.prepare(labels, positions)
+        assert self._step is not None  # noqa: S101 (that made it)
+        self._u = objectives.normalise(h.float())
         u1 = objectives.with_bias(encode(self._u))
         u1[:, -1] = 1 << FRACTION_BITS
-        self._step = adversary.DeveloperStep(self._party, self._shape, u1, self._w)
+        self._step.send(u1, self._w)
 
     def finish(self) -> torch.Tensor:
-        opened, self._w = self._step.finish()
+        assert self._step is not None  # noqa: S101 (`begin` made it)
+        step, self._step = self._step, None
+        opened, self._w = step.finish()
         # What was opened carries eta / n; the objective wants (p - t) w^T.
         sums = decode(opened, self._shape.gradient_bits) * (self._shape.n / self._shape.rate)
         value, gradient = objectives.adversary_reversed(sums.to(self._u))

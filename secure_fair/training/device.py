@@ -24,6 +24,13 @@ def resolve(name: str) -> torch.device:
         raise SettingsError(f'training.device = "{name}" cannot be used ({reason}); write "auto" or "cpu"') from None
 
 
+def move(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on the device; to a GPU from pinned memory and without waiting for the copy."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 def autocast(settings: Settings, device: torch.device) -> AbstractContextManager[object]:
     """bf16 on a GPU when the settings say so; the CPU computes in fp32."""
     if device.type == "cuda" and settings.training.precision == "bf16":

@@ -74,15 +74,15 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     model.to(chosen)
     with closing(term):
-        session = _Session(model, term, weight, settings, out, chosen)
+        session = Session(model, term, weight, settings, out, chosen)
         session.fit(data.train, progress, resume=resume)
     model.save(out)
     metrics = predictions.write(model, {"val": data.val, "test": data.test}, settings, out, chosen)
     return TrainingResult(session.step, session.seconds, metrics)
 
 
-class _Session:
-    """The state of one training: what a checkpoint holds."""
+class Session:
+    """The state of one training: what a checkpoint holds. `seconds` are those in steps."""
 
     def __init__(
         self,
@@ -124,14 +124,16 @@ class _Session:
                     workers=self.settings.data.workers,
                     start_step=self.step - epoch * steps_per_epoch,
                 ):
-                    self._step(batch, epoch, stream)
+                    self.advance(batch, epoch, stream)
                     if checkpoint.due(self.step, options.checkpoint_steps, steps_per_epoch):
                         self._save()
                     progress(self.step, total)
 
-    def _step(self, batch: Batch, epoch: int, stream: TextIO) -> None:
+    def advance(self, batch: Batch, epoch: int, stream: TextIO) -> None:
+        """One step; its row goes to `stream`."""
         began = time.perf_counter()
-        images, labels = batch.images.to(self.device), batch.labels.to(self.device)
+        images, labels = device.move(batch.images, self.device), device.move(batch.labels, self.device)
+        self.term.prepare(labels, batch.positions)
         with device.autocast(self.settings, self.device):
             h = self.model.represent(images)  # [n, d]
         self.term.begin(h, labels, batch.positions)

@@ -94,7 +94,7 @@ def test_our_benchmarks_are_found_beside_crypten_s_of_the_same_name(tmp_path: Pa
     other = tmp_path / "benchmarks"
     other.mkdir()
     (other / "__init__.py").touch()
-    code = "from secure_fair.cli.bench import benchmark; print(benchmark('frontier.grid').Grid().seeds)"
+    code = "from secure_fair.cli.bench_tools import benchmark; print(benchmark('frontier.grid').Grid().seeds)"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "3\n"

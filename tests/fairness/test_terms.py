@@ -35,6 +35,7 @@ def attributes(groups: int, records: int = 40) -> torch.Tensor:
 def step(
     term: FairnessTerm, h: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor
 ) -> tuple[float, torch.Tensor]:
+    term.prepare(labels, positions)
     term.begin(h, labels, positions)
     value = term.finish()
     (gradient,) = torch.autograd.grad(value, h)
@@ -53,6 +54,7 @@ def test_released_gradient_keeps_value_and_gradient_apart() -> None:
 def test_erm_adds_nothing() -> None:
     h, labels, positions = batch(0)
     term = NoTerm()
+    term.prepare(labels, positions)
     term.begin(h, labels, positions)
     loss = h.sum() + 3 * term.finish()
     loss.backward()

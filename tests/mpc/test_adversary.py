@@ -37,7 +37,7 @@ def run(network: Network, shape: AdversaryShape, us: list[torch.Tensor], targets
     def developer(party: Party) -> tuple[list[torch.Tensor], torch.Tensor, Traffic]:
         w, gradients, meter = from_share(torch.zeros(shape.d + 1, shape.j, dtype=torch.int64)), [], Meter(party.peer)
         for u in us:
-            opened, w = adversary.DeveloperStep(party, shape, encode(objectives.with_bias(u)), w).finish()
+            opened, w = adversary.DeveloperStep(party, shape).send(encode(objectives.with_bias(u)), w).finish()
             gradients.append(decode(opened, shape.gradient_bits) * shape.n / shape.rate)
             traffic = meter.lap()
         return gradients, w.share, traffic

@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secure_fair.errors import FrameError, MaskReuseError, ProtocolError, SecureFairError
+from secure_fair.fairness import objectives
+from secure_fair.mpc.dealing import server
 from secure_fair.mpc.dealing.correlations import correction_elements, deal, expand
 from secure_fair.mpc.dealing.plan import (
     MAX_STEP_ELEMENTS,
@@ -30,9 +32,9 @@ from secure_fair.mpc.dealing.source import CREDIT, SESSION_BYTES, CorrelationSou
 from secure_fair.mpc.dealing.tuples import TupleSpec, deal_tuple, signed_wraps
 from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.engine.randomness import SEED_BYTES, RingGenerator
-from secure_fair.mpc.engine.sharing import decode, encode
+from secure_fair.mpc.engine.sharing import decode, encode, from_share
 from secure_fair.mpc.kinds import Kind
-from secure_fair.mpc.protocols import orthogonality
+from secure_fair.mpc.protocols import adversary, orthogonality
 from secure_fair.mpc.protocols.adversary import AdversaryShape
 from secure_fair.mpc.protocols.orthogonality import OrthogonalityShape
 from tests.mpc.three_threads import TIMEOUT, Network
@@ -144,6 +146,68 @@ def test_steps_come_in_the_order_of_the_plan(network: Network, name: str) -> Non
     network.run(Plan(((SMALL.program(), 1), (OTHER.program(), 1))), developer, nothing)
 
 
+@pytest.mark.parametrize(("prefetch", "granted"), [(0, []), (1, [1]), (3, [3]), (1000, [9])])
+def test_steps_are_dealt_ahead_as_far_as_asked(network: Network, prefetch: int, granted: list[int]) -> None:
+    """Of a plan whose corrections have 7 MiB a step, 64 MiB hold 9."""
+    big = OrthogonalityShape(n=2**13, d=112, k=2).program()
+    ours, dealer = network.pair("developer", "dealer")
+    with ThreadPoolExecutor(1) as pool, ours, dealer:
+        made = pool.submit(CorrelationSource, "developer", ours, Plan(((big, 50),)), prefetch)
+        dealer.receive(Kind.PLAN)
+        dealer.send(Kind.SEED, bytes(SESSION_BYTES + SEED_BYTES))
+        source = made.result(TIMEOUT)
+        asked = pool.submit(source.next, big.name)
+        grants = [CREDIT.unpack(dealer.receive(Kind.CREDIT))[0] for _ in granted or [1]]
+        dealer.send(Kind.CORRECTION, bytes(8 * correction_elements(big)))
+        asked.result(TIMEOUT)
+    assert grants == (granted or [1])
+
+
+@pytest.mark.parametrize("adversarial", [False, True])
+def test_results_do_not_depend_on_prefetch(
+    network: Network, monkeypatch: pytest.MonkeyPatch, adversarial: bool
+) -> None:
+    """Bit for bit, with the dealer's seeds fixed: every opened value, and both shares of the adversary's weights."""
+    shape = AdversaryShape(n=16, d=8, j=1, rate=0.1, decay=0.05)
+    orth = OrthogonalityShape(n=16, d=9, k=2, classes=2)
+    generator = torch.Generator().manual_seed(0)
+    u = encode(objectives.with_bias(objectives.normalise(torch.randn(16, 8, generator=generator, dtype=torch.float64))))
+    onehot = torch.nn.functional.one_hot(torch.arange(16) % 2, 2)
+    start = from_share(torch.ones(9, 1, dtype=torch.int64))
+
+    def developer(party: Party) -> Any:
+        w = start
+        for _ in range(5):
+            if adversarial:
+                _, w = adversary.DeveloperStep(party, shape).send(u, w).finish()
+            else:
+                orthogonality.DeveloperStep(party, orth, onehot.flip(0)).send(u).finish()
+        return w.share
+
+    def auditor(party: Party) -> Any:
+        w = start
+        for _ in range(5):
+            if adversarial:
+                w = adversary.auditor_step(party, shape, onehot[:, 1:], w)
+            else:
+                orthogonality.auditor_step(party, orth, onehot)
+        return w.share
+
+    outcomes = []
+    for prefetch in (0, 1, 32):
+        seeds = [bytes([2] * 32), bytes([1] * 32)]
+        monkeypatch.setattr(server, "fresh_seed", seeds.pop)
+        program = (shape if adversarial else orth).program()
+        outcomes.append(network.run(Plan(((program, 5),)), developer, auditor, prefetch=prefetch))
+    first = outcomes[0]
+    assert len(first.disclosed) == 5
+    for other in outcomes[1:]:
+        assert torch.equal(other.developer, first.developer)
+        assert torch.equal(other.auditor, first.auditor)
+        for (_, value), (_, same) in zip(other.disclosed, first.disclosed, strict=True):
+            assert torch.equal(value, same)
+
+
 def test_a_plan_ends(network: Network) -> None:
     def developer(party: Party) -> None:
         party.source.next(SMALL.program().name)
@@ -160,7 +224,7 @@ def test_inputs_of_another_shape_are_refused(network: Network, h: torch.Tensor, 
     with pytest.raises(ProtocolError, match="cannot hide"):
         network.run(
             Plan(((SMALL.program(), 1),)),
-            lambda party: orthogonality.DeveloperStep(party, SMALL, h.long(), None).finish(),
+            lambda party: orthogonality.DeveloperStep(party, SMALL, None).send(h.long()).finish(),
             lambda party: orthogonality.auditor_step(party, SMALL, t.long()),
         )
 
@@ -172,7 +236,7 @@ def test_a_message_of_another_size_is_refused(network: Network) -> None:
     with pytest.raises(FrameError, match=r"sent 96 bytes for MASKED .*; it must be 64"):
         network.run(
             Plan(((SMALL.program(), 1),)),
-            lambda party: orthogonality.DeveloperStep(party, SMALL, torch.zeros(4, 3).long(), None).finish(),
+            lambda party: orthogonality.DeveloperStep(party, SMALL, None).send(torch.zeros(4, 3).long()).finish(),
             auditor,
         )
 

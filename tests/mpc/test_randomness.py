@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from secure_fair.mpc.engine import randomness
 from secure_fair.mpc.engine.randomness import SEED_BYTES, RingGenerator, fresh_seed
 from tests.mpc.chi_square import uniform
 
@@ -48,6 +52,18 @@ def test_bits_stay_in_range_and_are_uniform() -> None:
     ring = RingGenerator(SEED).ring((1 << 16,))
     assert uniform(ring.numpy().tobytes()) > 1e-6
     assert abs(np.corrcoef(ring[:-1].double(), ring[1:].double())[0, 1]) < 6 / 2**8
+
+
+def test_nothing_else_in_the_protocols_draws_random_numbers() -> None:
+    """`secrets` apart, which names sessions and makes seeds; tests/mpc/test_crypten.py looks at CrypTen's own draws."""
+    root = Path(randomness.__file__).parents[3]
+    drawing = re.compile(r"u?rand(int|n|om|perm|bits|bytes)?_?|default_rng|manual_seed|(bernoulli|normal|uniform)_?")
+    for file in [*(root / "secure_fair" / "mpc").rglob("*.py"), *(root / "parties").rglob("*.py")]:
+        if file == Path(randomness.__file__) or file.name == "runtime.py":  # whose subject these names are
+            continue
+        names = {node.attr for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)}
+        found = {name for name in names if drawing.fullmatch(name)}
+        assert not found, (file, found)
 
 
 def test_seeds_are_fresh_and_secret() -> None:

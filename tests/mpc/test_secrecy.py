@@ -67,10 +67,10 @@ def watch(network: Network, shape: OrthogonalityShape | AdversaryShape, onehot: 
         w = from_share(torch.zeros(shape.d + 1, 1, dtype=torch.int64))
         for _ in range(STEPS):
             if isinstance(shape, AdversaryShape):
-                _, w = adversary.DeveloperStep(party, shape, encode(objectives.with_bias(u)), w).finish()
+                _, w = adversary.DeveloperStep(party, shape).send(encode(objectives.with_bias(u)), w).finish()
             else:
                 y = labels if shape.classes else None
-                orthogonality.DeveloperStep(party, shape, encode(u), y).finish()
+                orthogonality.DeveloperStep(party, shape, y).send(encode(u)).finish()
         assert {kind for kind, _ in frames} == {Kind.MASKED, Kind.OPEN}
         return [body for _, body in frames]
 
@@ -90,7 +90,7 @@ def watch(network: Network, shape: OrthogonalityShape | AdversaryShape, onehot: 
 
 
 @pytest.mark.usefixtures("seeds")
-@pytest.mark.parametrize(("shape", "developer_gets", "auditor_gets"), [(PARITY, 2, 2), (ORTH, 3, 2)])
+@pytest.mark.parametrize(("shape", "developer_gets", "auditor_gets"), [(PARITY, 2, 2), (ORTH, 3, 3)])
 def test_every_message_of_orth_is_uniform(
     network: Network, shape: OrthogonalityShape, developer_gets: int, auditor_gets: int
 ) -> None:

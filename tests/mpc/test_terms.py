@@ -47,9 +47,11 @@ def tables() -> list[torch.Tensor]:
 
 def follow(term: Any, steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> list[tuple[float, torch.Tensor]]:
     """(value, gradient with respect to h) of each step."""
-    results = []
+    results: list[tuple[float, torch.Tensor]] = []
     for h, labels, positions in steps:
         leaf = h.clone().requires_grad_()
+        if len(results) % 2 == 0:  # a loop may leave it out
+            term.prepare(labels, positions)
         term.begin(leaf, labels, positions)
         value = term.finish()
         value.backward()

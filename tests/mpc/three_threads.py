@@ -17,7 +17,7 @@ import torch
 from secure_fair.mpc.dealing.correlations import Role
 from secure_fair.mpc.dealing.plan import Plan
 from secure_fair.mpc.dealing.server import serve_session
-from secure_fair.mpc.dealing.source import CorrelationSource
+from secure_fair.mpc.dealing.source import PREFETCH_STEPS, CorrelationSource
 from secure_fair.mpc.engine.party import Party
 from secure_fair.transport import certs, tls
 from secure_fair.transport.accept import Acceptor
@@ -71,6 +71,7 @@ class Network:
         developer: Callable[[Party], Any],
         auditor: Callable[[Party], Any],
         auditor_plan: Plan | None = None,
+        prefetch: int = PREFETCH_STEPS,
     ) -> Outcome:
         """Run both sides to their end; the first error of any side is raised."""
         dev_aud, aud_dev = self.pair("developer", "auditor")
@@ -84,7 +85,7 @@ class Network:
             def recorder(name: str, value: torch.Tensor, _unit: float) -> None:
                 outcome.disclosed.append((name, value))
 
-            party = Party(role, peer, CorrelationSource(role, dealer, plan), recorder)
+            party = Party(role, peer, CorrelationSource(role, dealer, plan, prefetch), recorder)
             result = body(party)
             party.source.close()
             return result

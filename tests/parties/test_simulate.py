@@ -47,6 +47,7 @@ COSTS = {
     "bytes_received",
     "floor_bytes",
     "mpc_seconds",
+    "exposed_seconds",
     "train_seconds",
     "total_seconds",
 }

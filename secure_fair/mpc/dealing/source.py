@@ -25,6 +25,7 @@ from secure_fair.transport.frames import Connection
 
 SESSION_BYTES = 16
 PREFETCH_BYTES = 2**26
+PREFETCH_STEPS = 32
 REQUEST_INDEX = 2**63  # indices of tuples outside the plan start here
 CREDIT = struct.Struct("<I")
 
@@ -78,12 +79,14 @@ class CorrelationSource:
     """The party's end of the dealer's channel.
 
     1. Sends the plan; the dealer compares both parties' plans and answers with a session id and a fresh seed.
-    2. The developer grants credits; the dealer streams corrections ahead of need, at most PREFETCH_BYTES.
+    2. The developer grants credits; the dealer streams corrections ahead of need: `prefetch` steps, or as many as
+       PREFETCH_BYTES hold, but one at least. prefetch 0: each step is dealt when it is asked for.
     3. `next(name)` gives the next step's randomness; index i of a session is handed out once.
     """
 
-    def __init__(self, role: Role, dealer: Connection, plan: Plan) -> None:
+    def __init__(self, role: Role, dealer: Connection, plan: Plan, prefetch: int = PREFETCH_STEPS) -> None:
         self._role: Role = role
+        self._ahead = prefetch > 0
         self._dealer = dealer
         self._plan = iter(plan)
         self._index = 0
@@ -93,9 +96,9 @@ class CorrelationSource:
         answer = dealer.receive(Kind.SEED, size=SESSION_BYTES + SEED_BYTES)
         self.session = bytes(answer[:SESSION_BYTES]).hex()
         self._seed = bytes(answer[SESSION_BYTES:])
-        if role == "developer":
+        if role == "developer" and self._ahead:
             largest = max((correction_elements(program) for program, _ in plan.runs), default=0) * RING_BYTES
-            self._grant(max(2, min(32, PREFETCH_BYTES // max(largest, 1))))
+            self._grant(max(1, min(prefetch, PREFETCH_BYTES // max(largest, 1))))
 
     def __repr__(self) -> str:
         return f"CorrelationSource(role={self._role}, session={self.session}, index={self._index})"
@@ -113,8 +116,11 @@ class CorrelationSource:
             raise ProtocolError(f"step {self._index}: `{name}` was asked for, the plan holds {planned}")
         correction = None
         if self._role == "developer":
+            if not self._ahead:
+                self._grant(1)
             correction = self._receive(Kind.CORRECTION, correction_elements(program))
-            self._grant(1)
+            if self._ahead:
+                self._grant(1)
         shares = expand(program, self._role, RingGenerator(self._seed, self._index), correction)
         self._index += 1
         return StepRandomness(program, shares)

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 
@@ -108,13 +109,18 @@ class AdversaryShape:
 
 
 class DeveloperStep:
-    """The developer's side: `begin` sends, `finish` waits for the gradient and updates its share of w."""
+    """The developer's side: made before the forward pass, which gives the dealt numbers time to be expanded; `send`
+    after it, and `finish` waits for the gradient and updates the share of w."""
 
-    def __init__(self, party: Party, shape: AdversaryShape, u: torch.Tensor, w: ArithmeticSharedTensor) -> None:
-        """u: int64 [n, d+1], last column 2^16; w: this party's share, int64 [d+1, J]."""
-        self._party, self._shape, self._u, self._w = party, shape, u, w.share
+    def __init__(self, party: Party, shape: AdversaryShape) -> None:
+        self._party, self._shape = party, shape
         self._step = party.source.next(shape.program().name)
-        party.send(Kind.MASKED, self._step.mask("u").hide(u), self._step.mask("w").hide(self._w))
+
+    def send(self, u: torch.Tensor, w: ArithmeticSharedTensor) -> Self:
+        """u: int64 [n, d+1], last column 2^16; w: this party's share, int64 [d+1, J]."""
+        self._u, self._w = u, w.share
+        self._party.send(Kind.MASKED, self._step.mask("u").hide(u), self._step.mask("w").hide(self._w))
+        return self
 
     def finish(self) -> tuple[torch.Tensor, ArithmeticSharedTensor]:
         """(r w^T as int64 [n, d] with `gradient_bits` fractional bits, the new share of w)."""

@@ -5,11 +5,14 @@ one-hot attributes as integers, known to the auditor; Y [n, C] one-hot task labe
 a masked value, [x] a sharing. All in Z_2^64 and exact: the only error is H's rounding, at most n_g 2^-17 an entry,
 where n_g is the number of records (of the class) in a record's group.
 
-"parity", 4 messages = 2 rounds:                      "odds", 4 messages = 2 rounds:
-1. dev -> aud: H^                                     1. dev -> aud: H^, Y^
-2. aud -> dev: T^;  now [M] = [H^T T]                 2. aud -> dev: T^, then [Q] = [Y (x) T] and Q_aud^;  [M] = [H^T Q]
+"parity":                                             "odds":
+0. -                                                  0. dev -> aud: Y^
+1. aud -> dev: T^                                     1. aud -> dev: T^, then [Q] = [Y (x) T] and Q_aud^
+2. dev -> aud: H^;  now [M] = [H^T T]                 2. dev -> aud: H^;  now [M] = [H^T Q]
 3. dev -> aud: M_dev^                                 3. dev -> aud: M_dev^, Q_dev^
 4. aud -> dev: share of G = T [M]^T, opened           4. aud -> dev: M_aud^ and the share of G = [Q] [M]^T, opened
+
+Steps 0 and 1 need no H: they run during the forward pass, so of the two rounds one is waited for.
 
 Bytes: dev -> aud 8 (nd + dK) and 8 (nd + nC + dCK + nCK); aud -> dev 8 (nK + nd) and 8 (nK + nCK + dCK + nd).
 The auditor sees uniform ring elements only. The developer learns G and nothing else; G alone names every attribute
@@ -19,6 +22,7 @@ The auditor sees uniform ring elements only. The developer learns G and nothing 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 
@@ -84,19 +88,23 @@ class OrthogonalityShape:
 
 
 class DeveloperStep:
-    """The developer's side: `begin` sends the masked representations, `finish` waits for the opened gradient.
+    """The developer's side: made before the forward pass, `send` after it, and `finish` waits for the opened gradient.
 
-    Between the two the developer is free to compute (the task's loss, the other half of the batch).
+    Between each two the developer is free to compute.
     """
 
-    def __init__(self, party: Party, shape: OrthogonalityShape, h: torch.Tensor, y: torch.Tensor | None) -> None:
-        """h: int64 [n, d]; y: int64 one-hot [n, C], or None for "parity"."""
-        self._party, self._shape, self._h = party, shape, h
+    def __init__(self, party: Party, shape: OrthogonalityShape, y: torch.Tensor | None) -> None:
+        """y: int64 one-hot [n, C], or None for "parity"."""
+        self._party, self._shape = party, shape
         self._step = party.source.next(shape.program().name)
-        masked = [self._step.mask("h").hide(h)]
         if y is not None:
-            masked.append(self._step.mask("y").hide(y))
-        party.send(Kind.MASKED, *masked)
+            party.send(Kind.MASKED, self._step.mask("y").hide(y))
+
+    def send(self, h: torch.Tensor) -> Self:
+        """h: int64 [n, d]."""
+        self._h = h
+        self._party.send(Kind.MASKED, self._step.mask("h").hide(h))
+        return self
 
     def finish(self) -> torch.Tensor:
         """G, int64 [n, d] with 16 fractional bits."""
@@ -131,7 +139,6 @@ def auditor_step(party: Party, shape: OrthogonalityShape, t: torch.Tensor) -> No
 
 
 def _auditor_parity(party: Party, step: StepRandomness, shape: OrthogonalityShape, t: torch.Tensor) -> torch.Tensor:
-    # Sent before the developer's message is awaited: it depends on nothing of his.
     party.send(Kind.MASKED, step.mask("t").hide(t))
     (h_masked,) = party.receive(Kind.MASKED, (shape.n, shape.d))
     m = auditor_share(step, "moment", h_masked, t)  # [d, K]
@@ -141,9 +148,10 @@ def _auditor_parity(party: Party, step: StepRandomness, shape: OrthogonalityShap
 
 
 def _auditor_odds(party: Party, step: StepRandomness, shape: OrthogonalityShape, t: torch.Tensor) -> torch.Tensor:
-    h_masked, y_masked = party.receive(Kind.MASKED, (shape.n, shape.d), (shape.n, shape.classes))
+    (y_masked,) = party.receive(Kind.MASKED, (shape.n, shape.classes))
     q = auditor_share(step, "joint", y_masked, t)  # [n, CK]
     party.send(Kind.MASKED, step.mask("t").hide(t), step.mask("q'").hide(q))
+    (h_masked,) = party.receive(Kind.MASKED, (shape.n, shape.d))
     m = auditor_share(step, "moment", h_masked, q)  # [d, CK]
     own = q @ m.T  # [n, d]
     m_masked, q_masked = party.receive(Kind.MASKED, (shape.d, shape.joint), (shape.n, shape.joint))

@@ -1,0 +1,1 @@
+"""`secure-fair bench overhead`: seconds of a training step, plaintext against secure."""
