@@ -33,7 +33,7 @@ class Case:
     rate: float = 0.1
     decay: float = 0.05
     repetitions: int = 50
-    seconds: float = 20.0  # a slow system stops repeating after these
+    seconds: float = 8.0  # a slow system stops repeating after these
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -94,7 +94,7 @@ def logistic(x: Floats) -> Floats:
     return 1 / (1 + np.exp(-x))
 
 
-def cases(repetitions: int = 50, seconds: float = 20.0) -> list[Case]:
+def cases(repetitions: int = 50, seconds: float = 8.0) -> list[Case]:
     """What `bench primitives` runs."""
     sizes = [("adv", 64, 768, 2), ("orth-parity", 64, 768, 2), ("orth-odds", 64, 768, 2), ("product", 64, 768, 2)]
     sizes += [("sigmoid", n, 0, 0) for n in (64, 256, 1024, 4096)]
