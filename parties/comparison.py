@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import platform
+import shlex
 import shutil
 import statistics
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +95,7 @@ def compare(
         "rows": rows,
         "arms": by_arm.summarise(rows),
         "overhead": overhead(rows),
-        "environment": {"machine": platform.platform(), "versions": versions(), "commit": commit()},
+        "environment": environment(),
     }
     partial = out / "compare.tmp"
     partial.write_text(json.dumps(result, indent=2) + "\n")
@@ -100,6 +103,17 @@ def compare(
     by_arm.write_csv(rows, out / "compare.csv")
     plot_curves(rows, out)
     return result
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers depend on besides the code: command, commit, machine and versions."""
+    return {
+        "command": shlex.join(["secure-fair", *sys.argv[1:]]),
+        "commit": commit(),
+        "machine": platform.platform(),
+        "cores": os.cpu_count(),
+        "versions": versions(),
+    }
 
 
 def overhead(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:

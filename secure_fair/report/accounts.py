@@ -219,7 +219,9 @@ def settings(material: Material) -> Section:
         rows.append([name, values[0] if len(values) == 1 else "differs: " + ", ".join(values)])
     versions = material.environment.get("versions") or material.rows[0].get("versions") or {}
     made = [[str(name), str(version)] for name, version in versions.items()]
-    made += [["machine", str(material.environment["machine"])]] if "machine" in material.environment else []
+    made += [
+        [key, str(material.environment[key])] for key in ("command", "machine", "cores") if key in material.environment
+    ]
     commits = dict.fromkeys(str(row.get("commit") or "unknown") for row in material.rows)
     made.append(["commit", ", ".join(commits)])
     seeds = sorted({row["seed"] for row in material.rows})
