@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow browser lint format typecheck clean
+.PHONY: help install demo test slow browser docs lint format typecheck clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ slow: $(STAMP) ## the slow tests as well
 
 browser: $(STAMP) ## the tests that look at the report in a headless Chromium, which must be installed
 	$(BIN)/python -m pytest -m browser $(PYTEST_ARGS)
+
+docs: $(STAMP) ## the documentation as a site, into build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: $(STAMP) ## style, types and the rules of who may import whom
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from parties.own_loop import Loop
 
-__all__ = ["FairnessTerm", "TrainingPlan", "compare", "report", "simulate", "write_attributes"]
+__all__ = ["FairnessTerm", "TrainingPlan", "audit", "compare", "report", "simulate", "write_attributes"]
 Overrides = Mapping[str, object]
 NO_OVERRIDES: Overrides = {}
 
@@ -70,6 +70,32 @@ def compare(
     effective = load(file, sets)
     chosen = list(arms(list(methods), list(releases), seeds, effective.training.seed))
     return run(effective, file, sets, chosen, Path(out), lambda _: None, lambda *_: None)
+
+
+def audit(
+    predictions: str | Path,
+    attributes: str | Path,
+    *,
+    out: str | Path,
+    columns: Sequence[str] = (),
+    exact: bool = False,
+    policy: str | Path | None = None,
+    overrides: Overrides = NO_OVERRIDES,
+) -> dict[str, Any]:
+    """Group metrics of any model's predictions, by three processes on this machine. Returns audit.json.
+
+    predictions: CSV or Parquet with id, label, and prediction or score; attributes: id and attributes. columns: all of
+    them by default. Counts are noised under `privacy.epsilon` unless `exact` or the policy says otherwise. overrides:
+    {"audit.threshold": 0.5, "privacy.epsilon": 1.0} and so on. Raises SecureFairError.
+    """
+    from parties.audit_simulation import AuditSimulation, simulate_audit
+    from secure_fair.settings import Settings, load, parse
+
+    base = load(None, _sets(overrides)).model_dump()
+    base["audit"]["predictions"] = Path(predictions)
+    base["attributes"] |= {"file": Path(attributes), "columns": tuple(columns)}
+    effective = parse(Settings, base, "the arguments")
+    return simulate_audit(AuditSimulation(effective, Path(out), None if policy is None else Path(policy), exact))
 
 
 def report(folder: str | Path, out: str | Path | None = None) -> Path:

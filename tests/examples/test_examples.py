@@ -31,6 +31,23 @@ def lines(name: str, out: Path) -> dict[str, tuple[float, float]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(450)
+@pytest.mark.filterwarnings("default")  # of the notebook's client, not ours
+def test_the_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asserts what it says; committed without outputs, which would be numbers that nobody checks."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.reads((EXAMPLES / "audit.ipynb").read_text(), as_version=4)  # type: ignore[no-untyped-call]
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    printed = "".join(out.get("text", "") for cell in notebook.cells for out in cell.get("outputs", ()))
+    assert "95 % interval" in printed
+    assert printed.endswith("report.html\n")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(450)
 def test_a_plain_loop(tmp_path: Path) -> None:
     found = lines("torch_loop.py", tmp_path)
     assert [*found] == ["without", "orth, gradient", "orth, moment"]
