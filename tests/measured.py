@@ -5,15 +5,18 @@ A comment before a paragraph, a table or a code block names the file, and a poin
     <!-- measured: benchmarks/results/demo/compare.json
     rows/0/metrics/accuracy rows/0/metrics/auc*100 - overhead/orth/gradient -->
 
-`-` skips a number that was not measured (a seed, a setting); `*100` scales; `a~b` is a difference. A printed number has
-to be the value in the file, rounded to the digits that are printed. A block whose numbers come from elsewhere follows
-`<!-- not measured: why -->`.
+`-` skips a number that was not measured (a seed, a setting); `*100` scales; `a+b` is a sum, `a~b` a difference. A
+printed number has to be the value in the file, rounded to the digits that are printed. A block whose numbers come from
+elsewhere follows `<!-- not measured: why -->`.
+
+After a new measurement `python -m tests.measured README.md` writes the new numbers into a page.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -23,6 +26,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 COMMENT = re.compile(r"<!-- (not )?measured: (.*?) ?-->\n*", re.DOTALL)
 NUMBER = re.compile(r"(?<![\w.\-/])[-+\u2212]?\d[\d,]*(?:\.\d+)?(?![\w]*[\w/]\.\w)")
+CODE = re.compile(r"`[^`]*`|\]\([^)]*\)")
 DECIMAL = re.compile(r"(?<![\w.\-/])[-+\u2212]?\d{1,3}\.\d{2,}(?![.\w])")  # no arXiv number
 
 
@@ -70,18 +74,20 @@ def _parts(lines: Iterable[str]) -> Iterator[str]:
 def numbers(text: str) -> list[str]:
     """The numbers of a block as printed; those inside of code spans and links' targets are names."""
     if not text.startswith("```"):
-        text = re.sub(r"`[^`]*`|\]\([^)]*\)", lambda found: " " * len(found[0]), text)
+        text = CODE.sub(lambda found: " " * len(found[0]), text)
     return NUMBER.findall(text)
 
 
 def value(table: Any, pointer: str) -> float | None:
-    """What a pointer stands for: a path, or the difference of two, and a factor."""
-    path, _, factor = pointer.partition("*")
-    first, _, second = path.partition("~")
-    found = _at(table, first)
-    if found is not None and second:
-        found -= _at(table, second)
-    return None if found is None else found * float(factor or 1)
+    """What a pointer stands for: a path, sums and differences of several, and a factor. None where one is null."""
+    paths, _, factor = pointer.partition("*")
+    total = 0.0
+    for sign, path in re.findall(r"([+~]?)([^+~]+)", paths):
+        part = _at(table, path)
+        if part is None:
+            return None
+        total += -part if sign == "~" else part
+    return total * float(factor or 1)
 
 
 def _at(table: Any, path: str) -> Any:
@@ -99,6 +105,25 @@ def agrees(printed: str, measured: float) -> bool:
     return Decimal(text) in near
 
 
+def renewed(block: Block) -> str:
+    """The block with each measured number as its file has it now, with as many digits."""
+    result, pointers = load(block.source), iter(block.pointers)
+
+    def new(found: re.Match[str]) -> str:
+        pointer = next(pointers)
+        measured = None if pointer == "-" else value(result, pointer)
+        if measured is None:
+            return found[0]
+        sign = "+" if found[0].startswith("+") else ""
+        comma = "," if "," in found[0] else ""
+        text = f"{measured:{sign}{comma}.{len(found[0].partition('.')[2])}f}"
+        return text.replace("-", "\u2212") if "\u2212" in found[0] else text
+
+    names = CODE.finditer(block.text) if not block.text.startswith("```") else ()
+    spans = [match.span() for match in names]
+    return NUMBER.sub(lambda m: m[0] if any(a <= m.start() < b for a, b in spans) else new(m), block.text)
+
+
 def provenance(result: Mapping[str, Any]) -> tuple[Any, Any]:
     """(command, commit) of a result file."""
     place = result.get("environment", result)
@@ -108,3 +133,16 @@ def provenance(result: Mapping[str, Any]) -> tuple[Any, Any]:
 def load(source: str) -> Any:
     """A committed result file."""
     return json.loads((ROOT / source).read_text())
+
+
+def main(page: Path) -> None:
+    """Write the numbers of the files into the page."""
+    text = page.read_text()
+    for block in blocks(page):
+        if block.source:
+            text = text.replace(block.text, renewed(block))
+    page.write_text(text)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

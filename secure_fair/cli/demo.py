@@ -26,11 +26,10 @@ ARMS: Mapping[str, tuple[str | None, ...]] = {
 CORRELATION = 0.93
 OVERLAP = 0.57  # of smiles and straight faces: nobody could tell all of them apart
 EXPLANATION = f"""\
-eq. odds diff.: largest gap between the groups' true or false positive rates; 0 is fair. recovered: share of people in
-the training data whose attribute the best attack reads off what was opened to the developer; who guesses it from the
-label alone is right for {CORRELATION:.0%} here. `gradient` has no protection: it is there to equal the plaintext and to
-price the secure computation. `moment` and `randomized-response` protect each person's attribute with the epsilon shown;
-`moment` if developer and dealer follow the protocol and do not collude."""
+eq. odds diff.: largest gap between the groups' true or false positive rates; 0 is fair. Who guesses the attribute from
+the label alone is right for {CORRELATION:.0%} here. `gradient` has no protection: it is there to equal the plaintext
+and to price the secure computation. `moment` and `randomized-response` protect each person's attribute with the epsilon
+shown; `moment` if developer and dealer follow the protocol and do not collude."""
 GAP = "equalized_odds_difference"
 SETTINGS = """\
 # Settings of the demo; use it as a start for your own.
