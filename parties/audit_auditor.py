@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from parties.service import Guest, serve
 from secure_fair.audit.attributes import AuditTable, Rows, read_audit_table
 from secure_fair.audit.columns import Ids
 from secure_fair.audit.release import AuditPlan, noised, threshold_scale
-from secure_fair.audit.suppression import shown
+from secure_fair.audit.suppression import require_size, shown
 from secure_fair.errors import ProtocolError, RefusedError, SettingsError
 from secure_fair.mpc.dealing.plan import Plan
 from secure_fair.mpc.dealing.source import CorrelationSource
@@ -41,6 +41,7 @@ def run_audit_auditor(settings: Settings, policy: Policy, ledger_path: Path, out
     """Serve one audit, or one after another. Raises what ended it; the developer has been told by then."""
     if settings.attributes.file is None or not settings.attributes.columns:
         raise SettingsError("attributes.file and attributes.columns are both needed by the auditor")
+    require_size(tables_of(settings.attributes.columns, policy))
     table = read_audit_table(settings.attributes.file, settings.attributes.columns, policy)
     with Ledger(ledger_path, policy.person is not None) as ledger:
 
@@ -183,7 +184,7 @@ class _Audit:
         layout = self.plan.layout
         tested = noised(seen.numpy(), threshold_scale(self.policy.min_group) * layout.largest).astype(np.float64)
         columns = self.settings.attributes.columns
-        tables = [(column, *names) for column, names in zip(columns, self.policy.categories_of(columns), strict=True)]
+        tables = tables_of(columns, self.policy)
         visible = shown(layout.people(tested), tables, self.policy.min_group)
         return lambda: self._answer(visible, share.numpy()[visible])
 
@@ -212,6 +213,11 @@ class _Audit:
     def _lost(self) -> bytes | None:
         """The stored answer of the session that the developer names, if it was about the same table and records."""
         return self.ledger.stored(self._request(self.hello.earlier)) if self.hello.earlier else None
+
+
+def tables_of(columns: Sequence[str], policy: Policy) -> list[tuple[str, ...]]:
+    """Each attribute or intersection with its groups' names."""
+    return [(column, *names) for column, names in zip(columns, policy.categories_of(columns), strict=True)]
 
 
 def one_hots(groups: list[np.ndarray], sizes: tuple[int, ...], block: int) -> Iterator[torch.Tensor]:

@@ -20,7 +20,7 @@ from parties.messages import MAX_HELLO_BYTES, PROTOCOL_VERSION
 from secure_fair.audit.predictions import Predictions, read_predictions
 from secure_fair.audit.release import AuditPlan, consistent, noised, threshold_scale
 from secure_fair.audit.result import Opened
-from secure_fair.audit.suppression import MAX_CELLS, complement, design, shown
+from secure_fair.audit.suppression import complement, require_size, shown
 from secure_fair.audit.write import audit_json, shared_json
 from secure_fair.errors import ProtocolError, RefusedError, SettingsError
 from secure_fair.mpc.dealing.plan import Plan
@@ -219,7 +219,7 @@ class _Audit:
         # The auditor knows its own noise: a count is large enough only if it would be without the noise, too.
         people = self.plan.layout.people(result.counts)
         enough = result.shown & (people >= smallest + 4 * result.scale / self.plan.layout.largest)
-        visible = complement(enough, people, design(_tables(self._settings, self.terms)))
+        visible = complement(enough, people, _tables(self._settings, self.terms))
         payload = shared_json(
             self._settings, self._predictions, result, visible, _tables(self._settings, self.terms), report
         )
@@ -239,10 +239,7 @@ def check_terms(settings: Settings, terms: AuditTerms) -> None:
     columns, audit = settings.attributes.columns, settings.audit
     if len(terms.groups) != len(columns) or min(terms.groups) < 2 or sum(terms.groups) != len(terms.names):
         raise ProtocolError("the auditor's answer does not fit attributes.columns; compare both settings files")
-    if sum(terms.groups) > MAX_CELLS:
-        raise RefusedError(
-            f"the auditor names {sum(terms.groups)} groups, more than {MAX_CELLS}; audit fewer attributes"
-        )
+    require_size(_tables(settings, terms))
     for column, *names in _tables(settings, terms):
         fixed = audit.categories.get(column)
         if fixed is not None and tuple(names) != fixed:

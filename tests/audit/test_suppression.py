@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secure_fair.audit.suppression import complement, design, shown
+from secure_fair.audit.suppression import complement, design, require_size, shown
+from secure_fair.errors import RefusedError
 
 SEX = ("Sex", "f", "m")
 AGE = ("Age", "young", "middle", "old")
@@ -68,5 +69,30 @@ def test_what_is_safe_is_left_alone(hidden: tuple[int, ...]) -> None:
     """Two hidden groups of one attribute hide each other."""
     keep = np.ones((5, 1), dtype=bool)
     keep[list(hidden)] = False
-    groups = design([("Group", *"abcde")])
-    assert np.array_equal(complement(keep, np.full((5, 1), 50.0), groups), keep)
+    assert np.array_equal(complement(keep, np.full((5, 1), 50.0), [("Group", *"abcde")]), keep)
+
+
+def test_attributes_that_nothing_ties_together_are_apart() -> None:
+    """Forty attributes have 2^40 finest cells; each is looked at by itself, and gives what it gives alone."""
+    many = [(f"A{i}", "no", "yes") for i in range(40)]
+    counts = np.random.default_rng(0).integers(10, 60, (80, 4)).astype(np.float64)
+    together = shown(counts, many, 20)
+    alone = np.vstack([shown(counts[2 * i : 2 * i + 2], [table], 20) for i, table in enumerate(many)])
+    assert np.array_equal(together, alone)
+    require_size(many)
+    with pytest.raises(RefusedError, match="an audit of 4097 groups"):
+        require_size([("A", *map(str, range(4097)))])
+    wide = [(f"A{i}*A{i + 1}", *(f"{a}*{b}" for a in "abcdefgh" for b in "abcdefgh")) for i in range(4)]
+    with pytest.raises(RefusedError, match="with intersections of 32768 finest cells"):
+        require_size(wide)
+
+
+def test_a_family_keeps_its_rows() -> None:
+    """Sex*Age ties Sex and Age together, whatever stands between them."""
+    other = ("Other", "no", "yes")
+    parts = np.array([40.0, 50.0, 4.0, 60.0, 70.0, 80.0])
+    own = (design([SEX, AGE, BOTH]) @ parts)[:, None]
+    mixed = np.vstack([own[:2], [[100.0], [184.0]], own[2:]])
+    visible = shown(mixed, [SEX, other, AGE, BOTH], 20)[:, 0]
+    assert visible[2:4].all()
+    assert np.array_equal(np.delete(visible, [2, 3]), shown(own, [SEX, AGE, BOTH], 20)[:, 0])

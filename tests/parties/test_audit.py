@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from parties.audit_messages import AuditHello
+from parties.messages import PROTOCOL_VERSION
+from secure_fair import settings
 from secure_fair.cli.audit import audit
+from secure_fair.errors import PeerRefusedError
+from secure_fair.mpc.kinds import Kind
 from secure_fair.privacy.accountant import UNBOUNDED
 from secure_fair.privacy.ledger import Ledger
 from tests.parties import world
@@ -67,26 +72,21 @@ class Audits:
         assert printed.exit_code == 0, printed.output
         return f'["{printed.output.strip()}"]'
 
-    def run(self, *, out: str | None = None, wait: int = 30, **settings: Any) -> dict[str, Command]:
-        """The three parties, ended; `settings` are the developer's, with a double underscore for the dot.
+    def run(self, *, out: str | None = None, wait: int = 30, **changed: Any) -> dict[str, Command]:
+        """The three parties, ended; `changed` are the developer's settings, with a double underscore for the dot.
 
         wait: seconds that they wait for each other to start.
         """
         self.runs += 1
         here = self.folder / (out or f"run{self.runs}")
-        config = self.folder / "settings.toml"
-        config.write_text(SETTINGS)
-        rules = {"releases": '["audit"]', "epsilon": "4.0", "delta": "1e-5", "min_group": "20", **self.policy}
-        policy = self.folder / "policy.toml"
-        rows = "".join(f"{key} = {value}\n" for key, value in rules.items())
-        policy.write_text(f"[policy]\n{rows}[policy.categories]\n{CATEGORIES}")
+        config, policy = self.files()
         own = {
             "dealer": ((), dict[str, Any]()),
             "auditor": (
                 ("--policy", str(policy), "--ledger", str(self.ledger)),
                 {"attributes__file": str(self.attributes)},
             ),
-            "developer": ((), {"audit__predictions": str(self.predictions), **settings}),
+            "developer": ((), {"audit__predictions": str(self.predictions), **changed}),
         }
         place = self.deployment.elsewhere()
         commands = {}
@@ -98,6 +98,24 @@ class Audits:
         for command in commands.values():
             command.wait()
         return commands
+
+    def auditor(self) -> Command:
+        """An auditor alone, at the deployment's own address."""
+        config, policy = self.files()
+        rules = ("--policy", str(policy), "--ledger", str(self.ledger))
+        file = {"attributes__file": str(self.attributes)}
+        arguments = self.deployment.party("auditor", config, self.folder / "auditor", *rules, **file)
+        return self.start("auditor", ["audit", *arguments[1:]])
+
+    def files(self) -> tuple[Path, Path]:
+        """Settings, the same for all, and the auditor's policy."""
+        config = self.folder / "settings.toml"
+        config.write_text(SETTINGS)
+        rules = {"releases": '["audit"]', "epsilon": "4.0", "delta": "1e-5", "min_group": "20", **self.policy}
+        policy = self.folder / "policy.toml"
+        rows = "".join(f"{key} = {value}\n" for key, value in rules.items())
+        policy.write_text(f"[policy]\n{rows}[policy.categories]\n{CATEGORIES}")
+        return config, policy
 
     def report(self, run: int | str | None = None) -> dict[str, Any]:
         name = run if isinstance(run, str) else f"run{run or self.runs}"
@@ -255,12 +273,12 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_what_does_not_fit_is_refused_before_anything_is_opened(audits: Callable[..., Audits], case: str) -> None:
-    settings, role, told = BAD[case]
+    changed, role, told = BAD[case]
     place = audits()
     if case == "unknown ids":
         place.write("predictions.csv", "id", "label", "prediction", id=["stranger", *place.truth["id"][1:]])
     # A table is read before anybody is asked, so the others wait for a developer that does not come.
-    commands = place.run(wait=6, **settings)
+    commands = place.run(wait=6, **changed)
     assert codes(commands)["developer"] == 1
     assert told in commands[role].errors[0]
     assert (place.opened(), place.debits()) == ([], [])
@@ -310,3 +328,30 @@ def test_simulate_as_a_user(audits: Callable[..., Audits], start: Start) -> None
     again = start("again", [*arguments, "--columns", "Age", "--exact", "--out", str(out)])
     assert again.wait() == 1
     assert "exists already" in again.errors[0]
+
+
+HELLO = AuditHello(PROTOCOL_VERSION, "00", "", RECORDS, classes=2, bins=0, bits=0, predictions="", earlier="")
+ASKED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "one class": ({"classes": 1}, {}, "an audit of 1 classes"),
+    "an odd number of bins": ({"bins": 3}, {}, "an even number of bins"),
+    "no record": ({"records": 0}, {}, "numbers make no sense"),
+    "another protocol": ({"protocol": 99}, {}, "speaks protocol 99"),
+    "other settings": ({"settings": "x"}, {}, "different settings"),
+    "a policy without audits": ({}, {"releases": '["moment"]'}, "release 'audit' is not allowed"),
+    "another developer": ({}, {"developers": f'["sha256:{64 * "0"}"]'}, "is not in the auditor's policy"),
+}
+
+
+@pytest.mark.parametrize("case", ASKED)
+def test_what_a_developer_must_not_ask(audits: Callable[..., Audits], case: str) -> None:
+    """Said to the developer before the auditor has answered anything."""
+    changes, policy, told = ASKED[case]
+    place = audits(**policy)
+    command = place.auditor()
+    asked = replace(HELLO, settings=settings.load(place.folder / "settings.toml").audit_digest())
+    with place.deployment.connect("auditor") as connection:
+        connection.send(Kind.HELLO, replace(asked, **changes).encode())
+        with pytest.raises(PeerRefusedError, match=told):
+            connection.receive(Kind.HELLO)
+    assert command.wait() == 1
+    assert place.debits() == []
