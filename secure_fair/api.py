@@ -142,8 +142,9 @@ class FairnessTerm:
 
     Calling it gives `weight` times the fairness loss, whose gradient with respect to `h` is what the release gives;
     `value` is the last loss without its weight. `begin` and `finish` are the call's two halves, between which the
-    network works. The number of steps and the size of each batch are agreed before training: batches of batch_size,
-    and the short last one of each epoch. A loop may stop early; the parties are told.
+    network works, and `prepare`, before the forward pass, hides more of it. The number of steps and the size of each
+    batch are agreed before training: batches of batch_size, and the short last one of each epoch. A loop may stop
+    early; the parties are told.
     """
 
     def __init__(self, loop: Loop) -> None:
@@ -159,17 +160,26 @@ class FairnessTerm:
         self.begin(h, labels, index)
         return self.finish()
 
+    def prepare(self, labels: Tensor, index: Tensor) -> None:
+        """Announce the batch before its forward pass; may be left out."""
+        self._planned(len(index))
+        self._loop.term.prepare(labels, index.cpu())
+
     def begin(self, h: Tensor, labels: Tensor, index: Tensor) -> None:
         """Send what the auditor needs."""
+        self._planned(len(h))
+        self._loop.term.begin(h, labels, index.cpu())
+
+    def _planned(self, records: int) -> None:
+        """Refuse a batch that the dealer has not dealt for, before anything is sent."""
         loop = self._loop
         if loop.complete:
             raise RunError(f"all {len(loop.sizes)} planned steps are done; plan more epochs")
-        if len(h) != loop.sizes[loop.done]:
+        if records != loop.sizes[loop.done]:
             raise RunError(
-                f"step {loop.done + 1} has {len(h)} records where {loop.sizes[loop.done]} were planned; use every "
+                f"step {loop.done + 1} has {records} records where {loop.sizes[loop.done]} were planned; use every "
                 "record once an epoch, in batches of batch_size, and keep the short last one (drop_last=False)"
             )
-        loop.term.begin(h, labels, index.cpu())
 
     def finish(self) -> Tensor:
         """Take the answer."""

@@ -29,6 +29,7 @@ COSTS = (
     "floor_bytes",
     "offline_bytes",
     "mpc_seconds",
+    "exposed_seconds",
     "train_seconds",
     "total_seconds",
 )
