@@ -164,8 +164,18 @@ def _serve_randomized_response(audited: Audited, run: AgreedRun, developer: Conn
     developer.receive(Kind.END, size=0)
 
 
+def _serve_by(reference: str) -> Callable[[Audited, AgreedRun, Connection, Links], None]:
+    """A server in a module that loads a model: named, not imported, so that other releases run without."""
+
+    def serve(audited: Audited, run: AgreedRun, developer: Connection, links: Links) -> None:
+        methods.factory(reference)(audited, run, developer, links)
+
+    return serve
+
+
 _SERVE: dict[str, Callable[[Audited, AgreedRun, Connection, Links], None]] = {
     "gradient": serve_gradient,
     "moment": _serve_moment,
     "randomized-response": _serve_randomized_response,
+    "adapter": _serve_by("parties.sensitive:serve_adapter"),
 }

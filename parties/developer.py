@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from parties.adapters import adapter_term
 from parties.continuation import run_name
 from parties.handshake import developer_hello, fresh_nonce
 from parties.links import Links, opened
@@ -22,7 +23,7 @@ from parties.soft_attributes import BLOCK, Features, MomentTerm, SoftTable, resp
 from secure_fair import checkpoint
 from secure_fair.errors import ProtocolError, RunError
 from secure_fair.fairness import methods
-from secure_fair.fairness.terms import FairnessTerm
+from secure_fair.fairness.terms import Context, FairnessTerm
 from secure_fair.model.classifier import FairClassifier
 from secure_fair.mpc.dealing.plan import Plan
 from secure_fair.mpc.dealing.source import CorrelationSource
@@ -77,12 +78,12 @@ def run_developer(
 
     if release == "none" or reuse is not None:
         if reuse is None:
-            term: FairnessTerm = methods.factory(method.plain)(settings, (), model.width)
+            term: FairnessTerm = methods.factory(method.plain)(Context(settings, (), model.width, model.classes))
         else:
             table = SoftTable.load(reuse, splits)
             if reuse != out:
                 table.save(out)
-            term = reused_term(settings, method, table, model.width)
+            term = reused_term(settings, method, weight, table, model, splits.train)
         result = fit(term)
         total = time.perf_counter() - began
         Cost(result.steps, 0.0, 0, 0, 0, 0, 0.0, 0.0, result.train_seconds, total).write(out)
@@ -112,11 +113,13 @@ class Run:
         progress: Progress,
         resume: bool,
     ) -> None:
-        self.settings, self.method, self.out, self.log = settings, method, out, log
+        self.settings, self.method, self.weight, self.out, self.log = settings, method, weight, out, log
         self.model, self.splits, self.progress = model, splits, progress
         self.links = links
         self.dealt: CorrelationSource | None = None
         steps: tuple[int, ...] = ()
+        if resume and release.startswith("adapter"):
+            raise RunError(f"{out}: a run with release {release} cannot be resumed; start it again")
         if resume and release == "gradient":
             steps = checkpoint.steps(out / CHECKPOINTS, description(settings, method.name, weight))
         self.auditor = links.connect("auditor")
@@ -215,4 +218,5 @@ _TERMS: dict[str, Callable[[Run], FairnessTerm]] = {
     "gradient": _gradient_term,
     "moment": MomentTerm,
     "randomized-response": response_term,
+    "adapter": adapter_term,
 }

@@ -22,6 +22,7 @@ from parties.links import PARENT_PIPE
 from secure_fair.errors import InterruptedRunError, RunError
 from secure_fair.transport import certs, tls
 
+WITHOUT_DEALER = ("randomized-response", "adapter")
 ROLES = ("dealer", "auditor", "developer")
 PEER_SECONDS = 4.0  # a party whose peer failed has so long to say so
 DEALER_SECONDS = 2.0  # the dealer has so long to end when the other two are done
@@ -47,7 +48,7 @@ class Launch:
         """Randomized response needs no dealer, and a developer with nothing to ask needs nobody."""
         if self.alone:
             return ["developer"]
-        return [role for role in ROLES if role != "dealer" or self.release != "randomized-response"]
+        return [role for role in ROLES if role != "dealer" or self.release not in WITHOUT_DEALER]
 
     def command(self, role: str, network: Sequence[str]) -> list[str]:
         """The command line of a party."""

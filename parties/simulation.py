@@ -22,6 +22,18 @@ GRADIENT_WARNING = (
     "release `gradient` opens the exact gradient of every record in every step: the developer can read every "
     "attribute from it. It exists to compare with the plaintext baseline and to price MPC, not to protect anybody."
 )
+ADAPTER_WARNING = (
+    "release `{release}` shows the developer {what} of a LoRA that the auditor trained to predict the attributes: "
+    "whoever holds it predicts them for anybody. There is no guarantee."
+)
+
+
+def warning(release: str) -> str | None:
+    """What to say before a run whose release protects nobody."""
+    if release == "gradient":
+        return GRADIENT_WARNING
+    what = {"adapter": "all", "adapter-gradient": "the row space"}
+    return ADAPTER_WARNING.format(release=release, what=what[release]) if release in what else None
 
 
 @dataclass(frozen=True)

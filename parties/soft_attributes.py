@@ -22,7 +22,7 @@ from parties.moments import SHARE_FILE, SOFT_FILE, moment_plan, releases, save_a
 from secure_fair.data.images import ImageSet, batches
 from secure_fair.errors import RunError
 from secure_fair.fairness import methods
-from secure_fair.fairness.terms import FairnessTerm
+from secure_fair.fairness.terms import Context, FairnessTerm
 from secure_fair.model.classifier import FairClassifier
 from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.kinds import Kind
@@ -121,9 +121,13 @@ class SoftTable:
 class SoftTerm:
     """The plaintext term with soft attributes; a new table may replace the old one at the start of an epoch."""
 
-    def __init__(self, settings: Settings, method: methods.Method, width: int, steps_per_epoch: int) -> None:
+    def __init__(
+        self, settings: Settings, method: methods.Method, weight: float, model: FairClassifier, images: ImageSet
+    ) -> None:
         self.name = method.name
-        self._settings, self._method, self._width, self._steps = settings, method, width, steps_per_epoch
+        self._weight, self._images = weight, images
+        steps_per_epoch = math.ceil(len(images) / settings.training.batch_size)
+        self._settings, self._method, self._model, self._steps = settings, method, model, steps_per_epoch
         self._step = 0
         self._inner: FairnessTerm | None = None
         self._table = torch.empty(0)
@@ -140,7 +144,9 @@ class SoftTerm:
         self._table, self._groups = torch.from_numpy(soft), groups
         state = self._inner.state() if self._inner is not None else None
         attributes = self._table.split(list(groups), dim=1)
-        self._inner = methods.factory(self._method.plain)(self._settings, attributes, self._width)
+        model = self._model
+        context = Context(self._settings, attributes, model.width, model.classes, model, self._weight, self._images)
+        self._inner = methods.factory(self._method.plain)(context)
         if state is not None:
             self._inner.restore(state)
 
@@ -185,7 +191,7 @@ class MomentTerm(SoftTerm):
     """Asks for a moment before the first step, and with refresh = "epoch" before every epoch."""
 
     def __init__(self, run: Run) -> None:
-        super().__init__(run.settings, run.method, run.model.width, run.steps_per_epoch)
+        super().__init__(run.settings, run.method, run.weight, run.model, run.splits.train)
         self._run = run
         self._share_file = run.out / SHARE_FILE
         sent_again = bool(decode_count(run.auditor.receive(Kind.HELLO, size=COUNT_BYTES)))
@@ -196,11 +202,13 @@ class MomentTerm(SoftTerm):
             self.take(SoftTable.load(run.out, run.splits))
         # After the dealer is connected: features of a large data set take longer than it waits for us.
         self._features = run.features()
+        if not run.hello.first:
+            self.release(0)  # before training: UNL changes the model
 
     def refresh(self, epoch: int) -> None:
         if epoch < self._run.hello.first:
             super().refresh(epoch)
-        elif epoch == 0 or self._settings.privacy.refresh == "epoch":
+        elif epoch > 0 and self._settings.privacy.refresh == "epoch":
             self.release(epoch)
 
     def release(self, index: int) -> None:
@@ -268,13 +276,19 @@ def response_term(run: Run) -> SoftTerm:
     predictor = ridge.from_responses(u["train"], labels, run.hello.classes if within else 1, rows, variances)
     table = predict(predictor, u, run.splits, groups, within)
     table.save(run.out)
-    return reused_term(settings, run.method, table, run.model.width)
+    return reused_term(settings, run.method, run.weight, table, run.model, run.splits.train)
 
 
-def reused_term(settings: Settings, method: methods.Method, table: SoftTable, width: int) -> SoftTerm:
-    """A term on soft attributes that are there already: needs no auditor."""
-    steps = math.ceil(len(table.ids["train"]) / settings.training.batch_size)
-    term = SoftTerm(settings, method, width, steps)
+def reused_term(
+    settings: Settings,
+    method: methods.Method,
+    weight: float,
+    table: SoftTable,
+    model: FairClassifier,
+    images: ImageSet,
+) -> SoftTerm:
+    """A term on soft attributes of the training `images` that are there already: needs no auditor."""
+    term = SoftTerm(settings, method, weight, model, images)
     term.take(table)
     return term
 

@@ -90,8 +90,9 @@ class AdversarySettings(_Section):
     The secure sigmoid covers |logit| <= 56, hence lambda >= 0.036; see docs/protocols.md.
     """
 
-    learning_rate: PositiveFloat = 0.1
+    learning_rate: PositiveFloat = 1.0
     weight_decay: Annotated[float, Field(ge=0.036, le=1)] = 0.05
+    hidden: Annotated[int, Field(ge=0, le=4096)] = 0
 
 
 class NetworkSettings(_Section):
@@ -172,6 +173,8 @@ class Settings(_Section):
             "adversary": self.adversary.model_dump(),
             "privacy": self.privacy.model_dump(exclude={"store_values"}),
         }
+        if release.startswith("adapter"):  # two LoRAs that meet must be of one shape, on one backbone
+            shared |= {"lora": self.lora.model_dump(), "backbone": self.model.backbone, "size": self.data.image_size}
         return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
 
 

@@ -18,8 +18,8 @@ from secure_fair.data import celeba
 from secure_fair.data.faces import FaceSettings, draw
 from secure_fair.data.prepare import PrepareSettings, prepare
 from secure_fair.fairness import methods
-from secure_fair.fairness.terms import FairnessTerm
-from secure_fair.model.classifier import build_classifier
+from secure_fair.fairness.terms import Context, FairnessTerm
+from secure_fair.model.classifier import FairClassifier, build_classifier
 from secure_fair.releases.moment import Floats
 from secure_fair.settings import Settings
 from secure_fair.training.loop import train
@@ -50,9 +50,9 @@ class Seed:
         leaked: dict[str, float] = {}
         if arm.release == "none":
             onehot = torch.from_numpy(self._table.one_hot(ATTRIBUTE, self._splits.train.ids))
-            term: FairnessTerm = methods.factory(method.plain)(settings, [onehot], model.width)
+            term: FairnessTerm = methods.factory(method.plain)(Context(settings, [onehot], model.width, model.classes))
         else:
-            term, leaked = self._soft(arm, method, model.width)
+            term, leaked = self._soft(arm, method, model)
         run = self._folder / training.name
         shutil.rmtree(run, ignore_errors=True)  # of an interrupted training, whose noise is gone
         steps = functools.partial(self._progress, training.name)
@@ -74,7 +74,7 @@ class Seed:
         """ERM's predictions: what leakage is measured against."""
         return self._folder / f"{UNAWARE.name}.csv"
 
-    def _soft(self, arm: Arm, method: methods.Method, width: int) -> tuple[FairnessTerm, dict[str, float]]:
+    def _soft(self, arm: Arm, method: methods.Method, model: FairClassifier) -> tuple[FairnessTerm, dict[str, float]]:
         """The term on soft attributes that this arm's release gives, and what its predictor leaks."""
         splits, settings = self._splits, self._settings
         u = self._features(arm.rank)
@@ -87,7 +87,9 @@ class Seed:
         )
         table = predict(found, u, splits, groups, settings.fairness.criterion == "odds")
         members = {name: onehot.argmax(axis=1) for name, onehot in onehots.items()}
-        return reused_term(settings, method, table, width), measures.predictor_leakage(found, u, labels, members)
+        return reused_term(settings, method, 0.0, table, model, splits.train), measures.predictor_leakage(
+            found, u, labels, members
+        )
 
     def _vectors(self, rank: int) -> dict[str, Floats]:
         privacy = self._settings.privacy.model_copy(update={"rank": rank})

@@ -147,7 +147,7 @@ def _sigmoid(case: Case, party: Party, inputs: dict[str, torch.Tensor]) -> Repet
         ours = sigmoid.masked_phase(x, bits, dealt)
         party.send(Kind.MASKED, ours)
         (theirs,) = party.receive(Kind.MASKED, ours.shape, dtype=torch.uint8)
-        return sigmoid.scaled_sigmoid(ours, theirs, dealt, 1.0, OUT_BITS)
+        return sigmoid.scaled(ours, theirs, dealt, 1.0, OUT_BITS)
 
     return repetition
 

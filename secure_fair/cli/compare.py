@@ -62,10 +62,10 @@ def run(
 ) -> dict[str, Any]:
     """Run the arms with progress on standard error."""
     from parties import comparison
-    from parties.simulation import GRADIENT_WARNING
+    from parties.simulation import warning
 
-    if any(arm.release == "gradient" for arm in arms):
-        console.warn(GRADIENT_WARNING)
+    for text in filter(None, (warning(release) for release in dict.fromkeys(arm.release or "none" for arm in arms))):
+        console.warn(text)
     try:
         with console.Reporter() as report:
             return comparison.compare(effective, file, overrides, arms, out, report.line, report)

@@ -47,6 +47,7 @@ COMMENTS = {
     "fairness.criterion": '"odds" (within each task class) or "parity"',
     "adversary": "of `adv`: plain SGD; its weight decay bounds the logits, which the secure sigmoid needs",
     "adversary.learning_rate": "of the adversary's SGD",
+    "adversary.hidden": "units of a random, fixed hidden layer; 0: a linear adversary",
     "adversary.weight_decay": "at least 0.036: |logit| <= 2 / weight_decay",
     "network": "one party of a real deployment; `secure-fair simulate` fills this in",
     "network.listen": "host:port to accept the other parties at",

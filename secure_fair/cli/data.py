@@ -46,6 +46,14 @@ def _ages(_context: click.Context, _option: click.Parameter, value: str) -> tupl
     return tuple(int(age) for age in value.split(","))
 
 
+def _shares(_context: click.Context, _option: click.Parameter, value: str) -> tuple[float, float, float]:
+    try:
+        train, val, test = (float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter("write three fractions that add up to 1, as 0.7,0.1,0.2") from None
+    return train, val, test
+
+
 @data.command(epilog="Example: secure-fair data faces faces -n 8000 --correlation 0.93 --balanced-test")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("-n", "count", type=click.IntRange(10), default=8000, show_default=True, help="Number of images.")
@@ -70,6 +78,13 @@ def _ages(_context: click.Context, _option: click.Parameter, value: str) -> tupl
 )
 @click.option("--size", callback=_size, default="96", show_default=True, help="Pixels; CelebA's own are 178x218.")
 @click.option("--images-per-person", type=click.IntRange(1), default=1, show_default=True)
+@click.option(
+    "--shares",
+    callback=_shares,
+    default="0.7,0.1,0.2",
+    show_default=True,
+    help="Of train, val and test, celeba layout.",
+)
 @click.option("--workers", type=click.IntRange(1), help="Processes that draw [default: cores, at most 8].")
 @console.json_option
 def faces(
@@ -84,6 +99,7 @@ def faces(
     overlap: float,
     size: tuple[int, int],
     images_per_person: int,
+    shares: tuple[float, float, float],
     workers: int | None,
     as_json: bool,
 ) -> None:
@@ -101,6 +117,7 @@ def faces(
         overlap=overlap,
         size=size,
         images_per_person=images_per_person,
+        shares=shares,
         workers=workers or min(8, os.cpu_count() or 1),
     )
     with console.Reporter() as reporter:

@@ -31,7 +31,7 @@ def party() -> None:
     epilog="Example: secure-fair party developer -c developer.toml --method orth --release moment --out run/developer"
 )
 @_config
-@click.option("--method", required=True, help="What to train with: erm, orth or adv.")
+@click.option("--method", required=True, help="What to train with: erm, orth, adv, ent, ...")
 @click.option("--release", required=True, help="What the auditor shall disclose; there is no default.")
 @click.option("--out", type=PATH, required=True, help="Folder for adapter, metrics, disclosures and cost.")
 @click.option("--resume", is_flag=True, help="Continue from the newest checkpoint in --out.")

@@ -44,11 +44,12 @@ def simulate(
     Writes OUT/summary.json and a folder for each party.
     """
     effective = settings.load(file, overrides)
-    from parties.simulation import GRADIENT_WARNING, Simulation
+    from parties.simulation import Simulation, warning
     from parties.simulation import simulate as run
 
-    if release == "gradient":
-        console.warn(GRADIENT_WARNING)
+    text = warning(release)
+    if text is not None:
+        console.warn(text)
     try:
         summary = run(Simulation(effective, file, overrides, method, release, out, policy, resume, reuse))
     except KeyboardInterrupt:

@@ -40,7 +40,7 @@ BASE_RATES = {
 SKIN = "SkinTone"
 SKIN_COLUMNS = ("Pale_Skin", "Medium_Skin", "Dark_Skin")
 SPLITS = ("train", "val", "test")
-_SHARES = (0.7, 0.1, 0.2)
+SHARES = (0.7, 0.1, 0.2)
 _PHOTO_LEVEL = ("Smiling", "Eyeglasses", "Mouth_Slightly_Open")  # the rest stays the same for a person
 _UTK_NAMED = ("Young", "Male", SKIN)  # what a UTK-Face file name can say
 _UTK_RACE = (0, 3, 1)  # its codes for the pale, the medium and the dark tone
@@ -56,6 +56,7 @@ class FaceSettings:
     balanced_test: R holds in the training split only; in val and test the task is independent of the attribute.
     overlap: standard deviation of the latent smile about -1 (no) or +1 (yes). Its best threshold errs on a share
     Phi(-1 / overlap) of the faces, and the larger it is, the more a model gains from the attribute.
+    shares: of train, val and test, which the celeba layout lists; a rare task needs a large test split.
     """
 
     count: int = 8000
@@ -69,6 +70,7 @@ class FaceSettings:
     size: tuple[int, int] = (96, 96)
     images_per_person: int = 1
     workers: int = 1
+    shares: tuple[float, float, float] = SHARES
 
     def __post_init__(self) -> None:
         """Raise DataError naming the option that is wrong."""
@@ -83,6 +85,8 @@ class FaceSettings:
             raise DataError(f"correlation {self.correlation}: must be from 0 to 1 (0.5: none)")
         if self.layout == "utkface" and self.balanced_test:
             raise DataError("balanced test: UTK-Face's layout has no list of splits; use the celeba layout")
+        if min(self.shares) <= 0 or abs(sum(self.shares) - 1) > 1e-6:
+            raise DataError(f"shares {self.shares}: write three fractions above 0 that add up to 1")
         if self.count < 10 or self.images_per_person < 1 or self.overlap < 0 or min(self.size) < 32:
             raise DataError("needs count >= 10, images per person >= 1, overlap >= 0 and a size of at least 32 pixels")
 
@@ -125,7 +129,7 @@ def draw(out: Path, settings: FaceSettings, progress: Progress = no_progress) ->
 def population(settings: FaceSettings) -> Iterator[Face]:
     """Decide every face, split by split; a person's faces are all in one split."""
     rng = np.random.default_rng([settings.seed, 0])
-    n_val, n_test = (round(share * settings.count) for share in _SHARES[1:])
+    n_val, n_test = (round(share * settings.count) for share in settings.shares[1:])
     person = 0
     for split, n in zip(SPLITS, (settings.count - n_val - n_test, n_val, n_test), strict=True):
         correlation = 0.5 if settings.balanced_test and split != "train" else settings.correlation

@@ -1,7 +1,7 @@
 """The registry of methods: a new method is one objective with its secure twin, and one entry here.
 
-Factories are named, not imported, so that reading the registry loads neither torch nor CrypTen. A plain factory takes
-(settings, one-hot tables [N, K] of the training ids, one per attribute, width d) and gives a FairnessTerm.
+Factories are named, not imported, so that reading the registry loads neither torch nor CrypTen. A plain factory takes a
+`terms.Context` and gives a FairnessTerm.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Method:
     default_weight: Mapping[str, float]
     plain: str
     secure: Mapping[str, str]
+    own_images: bool = False  # whether images of the auditor's own, where there are some, are what it learns from
 
     def require_release(self, release: str) -> None:
         """Raise SettingsError unless the method knows this release."""
@@ -59,9 +60,24 @@ METHODS: Mapping[str, Method] = {
         Method(
             "adv",
             ("gradient", "moment", "randomized-response"),
-            {"gradient": 1.0, "moment": 1.0, "randomized-response": 1.0},
+            {"gradient": 30.0, "moment": 30.0, "randomized-response": 30.0},
             "secure_fair.fairness.terms:plain_adversary",
             {"gradient": "secure_fair.mpc.terms:secure_adversary"},
+        ),
+        Method(
+            "ent",
+            ("gradient", "moment", "randomized-response"),
+            {"gradient": 30.0, "moment": 30.0, "randomized-response": 30.0},
+            "secure_fair.fairness.terms:plain_entropy",
+            {"gradient": "secure_fair.mpc.terms:secure_entropy"},
+        ),
+        Method(
+            "unl",
+            ("adapter", "moment"),
+            {"adapter": 0.5, "moment": 0.5},
+            "secure_fair.training.unlearning:plain_unlearning",
+            {},
+            own_images=True,
         ),
     )
 }

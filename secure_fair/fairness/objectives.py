@@ -10,8 +10,12 @@ mean between groups. The second is what it would be on average if the block's at
 random. Without it a batch of 64 shows a difference where none is, and a large weight shrinks the representation's
 spread, the task's with it, instead of the bias.
 
-ADV: a linear adversary z = [u, 1] w with logistic loss (one column for two groups, one-vs-rest for more), trained by
-SGD with weight decay and no momentum; the representation gets the reversed gradient.
+ADV: an adversary z = [x, bias] w with logistic loss (one column for two groups, one-vs-rest for more), trained by SGD
+with weight decay and no momentum; the representation gets the reversed gradient. x is u, or u beside units of a fixed
+random hidden layer. The bias is one coordinate for "parity", and one for each task class for "odds": the adversary is
+then told the class (Zhang et al. 2018), so that hiding the attribute from it does not mean hiding the task.
+
+ENT: the same adversary; the representation raises the entropy of its prediction, which needs w and no attribute.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 LAYER_NORM_EPS = 1e-6
+HIDDEN_BANDWIDTH = 3.0  # of the random hidden layer: u has norm 1
 
 
 def normalise(h: Tensor) -> Tensor:
@@ -89,9 +94,29 @@ def orth_from_sums(centred: Tensor, sums: Tensor, labels: Tensor | None, attribu
     return (u * scaled).sum(), 2 * scaled
 
 
-def with_bias(u: Tensor) -> Tensor:
-    """[u, 1]: [n, d] -> [n, d + 1]. The bias as a coordinate keeps ||u1|| <= sqrt(2), which bounds the adversary."""
-    return torch.cat([u, u.new_ones(len(u), 1)], dim=1)
+def hidden_units(u: Tensor, units: int, seed: int) -> Tensor:
+    """[u, cos(u R + b)] with rows of norm at most 1: [n, d] -> [n, d + units]; u itself without units.
+
+    A random layer (Rahimi and Recht 2007) that both parties draw from a public seed: an adversary that is linear in it
+    is not linear in u, while only its last layer is learned, and has to be secret.
+    """
+    if not units:
+        return u
+    generator = torch.Generator().manual_seed(seed)
+    spread = HIDDEN_BANDWIDTH * torch.randn(u.shape[1], units, generator=generator, dtype=torch.float64)
+    phase = 2 * math.pi * torch.rand(units, generator=generator, dtype=torch.float64)
+    waves = torch.cos(u @ spread.to(u) + phase.to(u)) / math.sqrt(units)
+    return torch.cat([u, waves], dim=1) / math.sqrt(2)
+
+
+def with_bias(x: Tensor, labels: Tensor | None = None, classes: int = 1) -> Tensor:
+    """[x, 1], or [x, one-hot class] with labels: [n, d] -> [n, d + classes], rows of norm at most sqrt(2).
+
+    The bias as a coordinate bounds the adversary.
+    """
+    if labels is None:
+        return torch.cat([x, x.new_ones(len(x), 1)], dim=1)
+    return torch.cat([x, functional.one_hot(labels.long(), classes).to(x)], dim=1)
 
 
 def adversary_targets(onehot: Tensor) -> Tensor:
@@ -99,34 +124,50 @@ def adversary_targets(onehot: Tensor) -> Tensor:
     return onehot[:, 1:] if onehot.shape[1] == 2 else onehot
 
 
-def adversary_start(width: int, columns: int, seed: int) -> Tensor:
-    """First weights [width + 1, columns], N(0, 0.01^2) in float64, from a public seed: the secure twin has the same."""
+def adversary_start(width: int, columns: int, seed: int, biases: int = 1) -> Tensor:
+    """First weights [width + biases, columns], N(0, 0.01^2) in float64, from a public seed; the secure twin's too."""
     generator = torch.Generator().manual_seed(seed)
-    return 0.01 * torch.randn(width + 1, columns, generator=generator, dtype=torch.float64)
+    return 0.01 * torch.randn(width + biases, columns, generator=generator, dtype=torch.float64)
 
 
-def adversary_logits(u1: Tensor, w: Tensor) -> Tensor:
-    """z = u1 w: [n, d + 1] x [d + 1, J] -> [n, J]."""
-    return u1 @ w
+def adversary_logits(x1: Tensor, w: Tensor) -> Tensor:
+    """z = x1 w: [n, D] x [D, J] -> [n, J]."""
+    return x1 @ w
 
 
-def adversary_gradients(u1: Tensor, w: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of the summed logistic loss: (p - t) w^T [n, d + 1] for u1 and u1^T (p - t) [d + 1, J] for w."""
-    residual = torch.sigmoid(adversary_logits(u1, w)) - targets.to(u1)  # [n, J]
-    return residual @ w.T, u1.T @ residual
+def adversary_gradients(x1: Tensor, w: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of the summed logistic loss: (p - t) w^T [n, D] for x1 and x1^T (p - t) [D, J] for w."""
+    residual = torch.sigmoid(adversary_logits(x1, w)) - targets.to(x1)  # [n, J]
+    return residual @ w.T, x1.T @ residual
+
+
+def entropy_slope(z: Tensor) -> Tensor:
+    """Minus the derivative of the entropy of a Bernoulli with logit z: z p (1 - p), odd in z, at most 0.224."""
+    p = torch.sigmoid(z)
+    return z * p * (1 - p)
+
+
+def entropy_gradient(x1: Tensor, w: Tensor) -> Tensor:
+    """Gradient of minus the summed entropy of the adversary's predictions with respect to x1, [n, D]."""
+    return entropy_slope(adversary_logits(x1, w)) @ w.T
 
 
 def adversary_reversed(sums: Tensor) -> tuple[Tensor, Tensor]:
-    """(value, gradient) for u given `sums` [n, d], (p - t) w^T without the bias coordinate: needs no attribute.
+    """(value, gradient) for x given `sums` [n, d], (p - t) w^T without the bias coordinates: needs no attribute.
 
-    The gradient [n, d] is with respect to u, reversed and in mean scale, so that minimising lowers the adversary's
+    The gradient [n, d] is with respect to x, reversed and in mean scale, so that minimising lowers the adversary's
     success. The gradient does not tell the loss: the value is the mean row norm of `sums`.
     """
     return sums.norm(dim=1).mean(), -sums / len(sums)
 
 
+def entropy_descent(sums: Tensor) -> tuple[Tensor, Tensor]:
+    """As `adversary_reversed`, for ENT: minimising raises the entropy."""
+    return sums.norm(dim=1).mean(), sums / len(sums)
+
+
 def adversary_update(w: Tensor, sums: Tensor, n: int, learning_rate: float, weight_decay: float) -> Tensor:
-    """One SGD step on w [d + 1, J] from u1^T (p - t) in sum scale.
+    """One SGD step on w [D, J] from x1^T (p - t) in sum scale.
 
     With learning_rate * weight_decay <= 1 every column keeps ||w|| <= sqrt(2) / weight_decay, hence
     |z| <= 2 / weight_decay: the range that the secure sigmoid relies on.

@@ -6,6 +6,7 @@ the task loss is computed. The loop does not know whether a term reads attribute
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -18,7 +19,29 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from secure_fair.data.images import ImageSet
+    from secure_fair.data.own import OwnImages
+    from secure_fair.model.classifier import FairClassifier
     from secure_fair.settings import Settings
+
+
+@dataclass(frozen=True, repr=False)
+class Context:
+    """What a plaintext term is built from.
+
+    attributes: per attribute [N, K], one-hot or soft, rows by position of the training ids; width: d; classes: C. What
+    follows is for methods that work on the model rather than on its representations: the model itself, the weight, the
+    training images, and images of the auditor's own.
+    """
+
+    settings: Settings
+    attributes: Sequence[Tensor]
+    width: int
+    classes: int
+    model: FairClassifier | None = None
+    weight: float = 0.0
+    images: ImageSet | None = None
+    own: OwnImages | None = None
 
 
 class FairnessTerm(Protocol):
@@ -114,6 +137,46 @@ class PlainOrth(_PlainTerm):
         return self._loss
 
 
+@dataclass(frozen=True)
+class AdversaryView:
+    """What the adversary sees of a representation; both arms and both parties build it from public numbers.
+
+    classes: task classes whose bias the adversary has one each for ("odds"); 0: one bias ("parity").
+    """
+
+    width: int
+    classes: int
+    hidden: int
+    seed: int
+
+    @staticmethod
+    def of(settings: Settings, width: int, classes: int) -> AdversaryView:
+        within = classes if settings.fairness.criterion == "odds" else 0
+        return AdversaryView(width, within, settings.adversary.hidden, settings.training.seed)
+
+    @property
+    def features(self) -> int:
+        """Columns of x."""
+        return self.width + self.hidden
+
+    @property
+    def biases(self) -> int:
+        """Constant columns behind those of x."""
+        return max(self.classes, 1)
+
+    def of_batch(self, h: Tensor) -> Tensor:
+        """x [n, features], in the graph of h [n, d]; row norms at most 1."""
+        return objectives.hidden_units(objectives.normalise(h.float()), self.hidden, self.seed)
+
+    def with_bias(self, x: Tensor, labels: Tensor) -> Tensor:
+        """[x, bias], [n, features + biases]."""
+        return objectives.with_bias(x, labels.to(x.device) if self.classes else None, self.biases)
+
+    def start(self, columns: int) -> Tensor:
+        """First weights [features + biases, columns]."""
+        return objectives.adversary_start(self.features, columns, self.seed, self.biases)
+
+
 class PlainAdversary(_PlainTerm):
     """ADV with the adversary's `targets` [N, J] in memory, rows by position.
 
@@ -123,27 +186,45 @@ class PlainAdversary(_PlainTerm):
 
     name = "adv"
 
-    def __init__(self, targets: Tensor, width: int, learning_rate: float, weight_decay: float, seed: int) -> None:
+    def __init__(self, targets: Tensor, view: AdversaryView, learning_rate: float, weight_decay: float) -> None:
         check_adversary(learning_rate, weight_decay)
-        self._targets = targets
+        self._targets, self._view = targets, view
         self._learning_rate, self._weight_decay = learning_rate, weight_decay
-        self._w = objectives.adversary_start(width, targets.shape[1], seed)  # [d + 1, J]
+        self._w = view.start(targets.shape[1])  # [D, J]
 
-    def begin(self, h: Tensor, _labels: Tensor, positions: Tensor, /) -> None:
-        self._u = objectives.normalise(h.float())
-        u1 = objectives.with_bias(self._u.detach().cpu().double())
-        self._sums, weight_sums = objectives.adversary_gradients(u1, self._w, self._targets[positions.cpu()])
-        self._w = objectives.adversary_update(self._w, weight_sums, len(u1), self._learning_rate, self._weight_decay)
+    def begin(self, h: Tensor, labels: Tensor, positions: Tensor, /) -> None:
+        self._x = self._view.of_batch(h)
+        x1 = self._view.with_bias(self._x.detach().cpu().double(), labels)
+        row_sums, weight_sums = objectives.adversary_gradients(x1, self._w, self._targets[positions.cpu()])
+        self._sums = self._rows(x1, row_sums)[:, : self._view.features]
+        self._w = objectives.adversary_update(self._w, weight_sums, len(x1), self._learning_rate, self._weight_decay)
+
+    def _rows(self, _x1: Tensor, row_sums: Tensor) -> Tensor:
+        """The rows [n, D] that the representation's gradient is made of."""
+        return row_sums
 
     def finish(self) -> Tensor:
-        value, gradient = objectives.adversary_reversed(self._sums[:, :-1])
-        return released_gradient(self._u, gradient, value)
+        value, gradient = objectives.adversary_reversed(self._sums)
+        return released_gradient(self._x, gradient, value)
 
     def state(self) -> dict[str, Tensor]:
         return {"w": self._w}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         self._w = state["w"]
+
+
+class PlainEntropy(PlainAdversary):
+    """ENT: the adversary of ADV, whose prediction the representation makes uncertain."""
+
+    name = "ent"
+
+    def _rows(self, x1: Tensor, _row_sums: Tensor) -> Tensor:
+        return objectives.entropy_gradient(x1, self._w)
+
+    def finish(self) -> Tensor:
+        value, gradient = objectives.entropy_descent(self._sums)
+        return released_gradient(self._x, gradient, value)
 
 
 def check_adversary(learning_rate: float, weight_decay: float) -> None:
@@ -155,18 +236,28 @@ def check_adversary(learning_rate: float, weight_decay: float) -> None:
         )
 
 
-def plain_erm(_settings: Settings, _attributes: Sequence[Tensor], _width: int) -> FairnessTerm:
+def plain_erm(_context: Context) -> FairnessTerm:
     """ERM: needs no attributes."""
     return NoTerm()
 
 
-def plain_orth(settings: Settings, attributes: Sequence[Tensor], _width: int) -> FairnessTerm:
-    """ORTH in plaintext; the penalties of several attributes add up, each one-hot [N, K] over the training ids."""
-    return PlainOrth(torch.cat(list(attributes), dim=1), settings.fairness.criterion)
+def plain_orth(context: Context) -> FairnessTerm:
+    """ORTH in plaintext; the penalties of several attributes add up."""
+    return PlainOrth(torch.cat(list(context.attributes), dim=1), context.settings.fairness.criterion)
 
 
-def plain_adversary(settings: Settings, attributes: Sequence[Tensor], width: int) -> FairnessTerm:
-    """ADV in plaintext for representations of `width` d; each attribute has columns of the adversary of its own."""
-    targets = torch.cat([objectives.adversary_targets(onehot) for onehot in attributes], dim=1)
-    options = settings.adversary
-    return PlainAdversary(targets, width, options.learning_rate, options.weight_decay, settings.training.seed)
+def plain_adversary(context: Context) -> FairnessTerm:
+    """ADV in plaintext; each attribute has columns of the adversary of its own."""
+    return PlainAdversary(*_adversary(context))
+
+
+def plain_entropy(context: Context) -> FairnessTerm:
+    """ENT in plaintext."""
+    return PlainEntropy(*_adversary(context))
+
+
+def _adversary(context: Context) -> tuple[Tensor, AdversaryView, float, float]:
+    targets = torch.cat([objectives.adversary_targets(onehot) for onehot in context.attributes], dim=1)
+    view = AdversaryView.of(context.settings, context.width, context.classes)
+    options = context.settings.adversary
+    return targets, view, options.learning_rate, options.weight_decay

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from secure_fair.leakage import least_squares, matched_filter, predictor, sign_rank
-from secure_fair.leakage.material import Floats, Guess, Integers, People, Recovery
+from secure_fair.leakage.material import RECOGNISED, Floats, Guess, Integers, People, Recovery, first_of_each
 from secure_fair.leakage.scoring import names_of_groups
 from secure_fair.privacy.disclosures import Disclosure
 
-RECOGNISED = 5  # people of each group (of a task class, for "odds") whom the developer recognises
+BELIEF = f"the adversary, read from entropy gradients, groups named by {RECOGNISED} recognised people each"
 NAMED = f"{sign_rank.NAME}, groups named by {RECOGNISED} recognised people each"
 
 
@@ -25,17 +25,20 @@ def attack_gradient(folder: Path, opened: list[Disclosure], people: People) -> R
         Guess(least_squares.NAME, reason="each record's gradient is opened by itself"),
         Guess(matched_filter.NAME, reason="each record's gradient is opened by itself, without noise"),
     ]
+    name = sign_rank.NAME
     if opened[0].name.startswith("adversary"):
-        start = _adversary_start(people, opened[0].shape[1])
-        rate = people.settings.adversary.learning_rate
-        codes = sign_rank.recover_adversary(steps, start, categories, everybody, rate)[train]
+        codes = sign_rank.recover_adversary(steps, _follow(people, opened[0].shape[1]), categories)[train]
+    elif opened[0].name.startswith("entropy"):
+        name = BELIEF
+        coordinates = sign_rank.entropy_coordinates(steps, categories, everybody)[train]
+        codes = np.stack([_nearest(coordinates, people.truth[train, a], k) for a, k in enumerate(categories)], axis=1)
     else:
         labels = people.labels.labels if people.within_classes else None
         groups = sign_rank.recover_orthogonality(steps, labels, everybody, categories)[train]
         truth = np.ravel_multi_index(tuple(people.truth[train].T), categories)
         codes = _named(groups, truth, np.ones(len(train), dtype=bool), categories)
         blocks = np.zeros(len(train), dtype=np.int64) if labels is None else labels[train]
-        recognised = _first_of_each(groups * (blocks.max() + 1) + blocks, RECOGNISED)
+        recognised = first_of_each(groups * (blocks.max() + 1) + blocks, RECOGNISED)
         named = np.empty_like(codes)
         for block in np.unique(blocks):
             rows = blocks == block
@@ -52,30 +55,39 @@ def attack_gradient(folder: Path, opened: list[Disclosure], people: People) -> R
         )
         for number, k in enumerate(categories)
     ]
-    return Recovery(sign_rank.NAME, _one_hots(codes, categories), outside, None, others)
+    return Recovery(name, _one_hots(codes, categories), outside, None, others)
 
 
-def _adversary_start(people: People, width: int) -> Floats:
-    """First weights [d, J] without the bias: public, since both parties draw them from the run's seed."""
+def _follow(people: People, width: int) -> sign_rank.Follow:
+    """The adversary's start and steps, which are public, and x of the training records before training."""
+    import torch
+
     from secure_fair.fairness.objectives import adversary_start
+    from secure_fair.fairness.terms import AdversaryView
 
+    options, frozen = people.settings.adversary, people.features("train")
+    view = AdversaryView.of(people.settings, frozen.shape[1], len(people.labels.classes))
     columns = sum(1 if k == 2 else k for k in people.categories)
-    start: Floats = adversary_start(width, columns, people.settings.training.seed)[:-1].numpy()
-    return start
+    features = np.zeros((len(people.labels.ids), width))
+    if width == view.features:  # else the representation is none of this backbone's, and w is followed without
+        features[people.of_split("train")] = view.of_batch(torch.from_numpy(frozen)).numpy()
+    start = adversary_start(width, columns, people.settings.training.seed, view.biases)[:width].numpy()
+    return sign_rank.Follow(start, features, options.learning_rate, options.weight_decay)
+
+
+def _nearest(coordinates: Floats, truth: Integers, categories: int) -> Integers:
+    """Codes [n] by the nearest mean of the first RECOGNISED people of each group in coordinates [n, J]."""
+    known = first_of_each(truth, RECOGNISED)
+    means = np.stack([coordinates[known & (truth == k)].mean(axis=0) for k in range(categories)])  # NaN: an empty group
+    distances = np.square(coordinates[:, None, :] - means).sum(axis=2)
+    codes: Integers = np.where(np.isnan(distances), np.inf, distances).argmin(axis=1)
+    return codes
 
 
 def _named(groups: Integers, truth: Integers, known: npt.NDArray[np.bool_], categories: tuple[int, ...]) -> Integers:
     """Codes [n, A] of recovered groups [n], named by the people whose truth is `known` [n]; -1: the first."""
     names = names_of_groups(groups[known], truth[known], int(np.prod(categories)))
     return np.stack(np.unravel_index(names[np.maximum(groups, 0)], categories), axis=1)
-
-
-def _first_of_each(groups: Integers, count: int) -> npt.NDArray[np.bool_]:
-    """Mark the first `count` members of each group; ids are in random order."""
-    marked = np.zeros(len(groups), dtype=bool)
-    for group in np.unique(groups):
-        marked[np.flatnonzero(groups == group)[:count]] = True
-    return marked
 
 
 def _one_hots(codes: Integers, categories: tuple[int, ...]) -> list[Floats]:

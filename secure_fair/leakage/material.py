@@ -20,6 +20,7 @@ Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 _BATCH = 256
+RECOGNISED = 5  # people of each group (of a task class, for "odds") whom the developer recognises
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,14 @@ class Recovery:
     outside: list[Floats]
     bound: Bounds | None
     others: list[Guess]
+
+
+def first_of_each(groups: Integers, count: int) -> npt.NDArray[np.bool_]:
+    """Mark the first `count` members of each group; ids are in random order."""
+    marked = np.zeros(len(groups), dtype=bool)
+    for group in np.unique(groups):
+        marked[np.flatnonzero(groups == group)[:count]] = True
+    return marked
 
 
 def settings_of(run: Path) -> Settings:

@@ -7,10 +7,13 @@ directions tell: the groups' mean differences change slowly over steps and are m
 names stay open; whoever looks at a few images of each group knows them.
 
 ADV. G = (p - t) w^T, and 0 < p < 1 makes p - t negative exactly where t = 1. The adversary's first weights are public
-(a seed), later ones move slowly: w is followed from step to step, G solved for p - t, and the epochs vote. This names
-the groups too.
+(a seed), and with p - t the developer can make the adversary's next step itself: w is followed from step to step, G
+solved for p - t, and the epochs vote. This names the groups too.
 
-Both use the log alone and, for ORTH "odds", the developer's own task labels.
+ENT. G = e w^T with e = z p (1 - p), of the sign of the adversary's logit z: each record's row, in coordinates of G's
+row space, says what the adversary believes of it. That is the adversary, not the truth, and the names stay open.
+
+They use the log alone and, for ORTH "odds", the developer's own task labels.
 """
 
 from __future__ import annotations
@@ -151,29 +154,60 @@ class _ClassSplits:
         return np.where(self._node >= 0, of_node[self._node], -1), means * present
 
 
-def recover_adversary(
-    steps: Iterable[Step], start: Floats, categories: Sequence[int], records: int, rate: float
-) -> Integers:
-    """Category codes [records, A] of attributes with `categories` K each, names included; 0 for a record never seen.
+@dataclass(frozen=True)
+class Follow:
+    """What the developer needs to make the adversary's steps after it.
 
-    start [d, J]: the adversary's first weights without the bias, which a public seed gives; rate: its step size.
+    start [d, J]: its public first weights without biases; features [records, d]: x of the records by position, from the
+    frozen backbone (its own change over training is slower than w's); rate, decay: of the adversary's SGD.
     """
+
+    start: Floats
+    features: Floats
+    rate: float
+    decay: float
+
+
+def recover_adversary(steps: Iterable[Step], follow: Follow, categories: Sequence[int]) -> Integers:
+    """Category codes [records, A] of attributes with `categories` K each, names included; 0 for a record never seen."""
     columns = _columns(categories)
-    votes = np.zeros((records, start.shape[1]))
-    w = start  # [d, J]
+    votes = np.zeros((len(follow.features), follow.start.shape[1]))
+    w = follow.start  # [d, J]
     for step in steps:
-        gradient = step.gradient * (step.unit * len(step.records) / rate)  # (p - t) w^T, [n, d]
+        n = len(step.records)
+        gradient = step.gradient * (step.unit * n / follow.rate)  # (p - t) w^T, [n, d]
         residual = gradient @ np.linalg.pinv(w).T  # p - t, [n, J]
         targets = _targets(residual, columns)
         votes[step.records] += targets - 0.5
-        if len(targets) > 2 * targets.shape[1]:  # a short last batch says too little of w
-            likely = np.clip(residual + targets, *_TYPICAL) - targets
+        likely = np.clip(residual + targets, *_TYPICAL) - targets
+        if n > 2 * targets.shape[1]:  # a short last batch says too little of w
             w = (np.linalg.pinv(likely) @ gradient).T
+        pulled = follow.features[step.records].T @ likely / n
+        w = (1 - follow.rate * follow.decay) * w - follow.rate * pulled
     codes = [
         votes[:, own].argmax(axis=1) if k > 2 else (votes[:, own.start] > 0).astype(np.int64)
         for own, k in zip(columns, categories, strict=True)
     ]
     return np.stack(codes, axis=1)
+
+
+def entropy_coordinates(steps: Iterable[Step], categories: Sequence[int], records: int) -> Floats:
+    """Each record's last row in the row space of all last rows, [records, J], in units of its spread; 0 if never seen.
+
+    The adversary has moved little between a record's last row and another's, so one space of J dimensions holds them.
+    """
+    rows: Floats | None = None
+    for step in steps:
+        if rows is None:
+            rows = np.zeros((records, step.gradient.shape[1]))
+        rows[step.records] = step.gradient * (step.unit * len(step.records))
+    if rows is None:
+        raise RunError("the log holds no entropy gradient; let the run finish")
+    dimensions = _columns(categories)[-1].stop
+    space = np.linalg.eigh(rows.T @ rows)[1][:, -dimensions:]  # [d, J]
+    coordinates: Floats = rows @ space
+    coordinates /= np.maximum(coordinates.std(axis=0), 1e-300)
+    return coordinates
 
 
 def _columns(categories: Sequence[int]) -> list[slice]:

@@ -8,12 +8,15 @@ import peft
 import torch
 from torch import Tensor, nn
 
+from secure_fair.errors import RunError
 from secure_fair.model import backbone, head, lora
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from secure_fair.settings import Settings
+    from secure_fair.settings import LoraSettings, Settings
+
+SUBTRACTED = "subtracted"  # folder of the adapter that UNL took off the backbone
 
 
 class FairClassifier(nn.Module):
@@ -22,9 +25,13 @@ class FairClassifier(nn.Module):
     Representation and logits are apart, because the fairness term sits between them.
     """
 
-    def __init__(self, adapted: peft.PeftModel, classifier_head: nn.Linear, config: dict[str, Any]) -> None:
+    def __init__(
+        self, adapted: peft.PeftModel, classifier_head: nn.Linear, config: dict[str, Any], settings: LoraSettings
+    ) -> None:
         super().__init__()
         self.adapted = adapted
+        self._lora = settings
+        self._subtracted: tuple[lora.Factors, float] | None = None
         self.head = classifier_head
         self.data_config = config
 
@@ -32,6 +39,11 @@ class FairClassifier(nn.Module):
     def width(self) -> int:
         """d, the width of the representation."""
         return self.head.in_features
+
+    @property
+    def classes(self) -> int:
+        """C, the number of task classes."""
+        return self.head.out_features
 
     def represent(self, images: Tensor) -> Tensor:
         """[n, 3, S, S] -> h [n, d], LoRA on."""
@@ -57,10 +69,31 @@ class FairClassifier(nn.Module):
         """The adapter's and the head's parameters by name."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
+    def factors(self) -> lora.Factors:
+        """Copies of the adapter's factors."""
+        return lora.factors(self.adapted)
+
+    @property
+    def unlearned(self) -> bool:
+        """Whether an adapter has been subtracted."""
+        return self._subtracted is not None
+
+    def subtract(self, factors: lora.Factors, weight: float) -> None:
+        """Take `weight` times another LoRA's update off the backbone; `save` keeps it. Once for a model."""
+        if self.unlearned:
+            raise RunError("an adapter has been subtracted from this model already; build a new one")
+        lora.subtract(self.adapted, factors, weight, self._lora)
+        self._subtracted = factors, weight
+
     def save(self, folder: Path) -> None:
-        """Write `folder`/adapter/ in peft's own format and `folder`/head.safetensors."""
+        """Write `folder`/adapter/ in peft's own format and `folder`/head.safetensors.
+
+        Where an adapter was subtracted from the backbone, also `folder`/subtracted/: merge it before loading the other.
+        """
         self.adapted.save_pretrained(folder / "adapter")
         head.save(self.head, folder / "head.safetensors")
+        if self._subtracted is not None:
+            lora.save_negative(*self._subtracted, folder / "adapter" / "adapter_config.json", folder / SUBTRACTED)
 
 
 def build_classifier(settings: Settings, n_classes: int) -> FairClassifier:
@@ -69,7 +102,7 @@ def build_classifier(settings: Settings, n_classes: int) -> FairClassifier:
     frozen = backbone.build(settings.model, settings.data.image_size, seed)
     config = backbone.data_config(frozen)
     return FairClassifier(
-        lora.wrap(frozen, settings.lora, seed), head.build(frozen.num_features, n_classes, seed), config
+        lora.wrap(frozen, settings.lora, seed), head.build(frozen.num_features, n_classes, seed), config, settings.lora
     )
 
 
@@ -77,5 +110,7 @@ def load_classifier(settings: Settings, folder: Path) -> FairClassifier:
     """The model that `FairClassifier.save` wrote, for the same backbone."""
     frozen = backbone.build(settings.model, settings.data.image_size, settings.training.seed)
     config = backbone.data_config(frozen)
+    if (folder / SUBTRACTED).exists():
+        frozen = peft.PeftModel.from_pretrained(frozen, folder / SUBTRACTED).merge_and_unload()
     adapted = peft.PeftModel.from_pretrained(frozen, folder / "adapter")
-    return FairClassifier(adapted, head.load(folder / "head.safetensors"), config)
+    return FairClassifier(adapted, head.load(folder / "head.safetensors"), config, settings.lora)

@@ -2,17 +2,60 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import peft
 import torch
+from safetensors.torch import save_file
 
 from secure_fair.errors import SettingsError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from pathlib import Path
+
+    from torch import Tensor, nn
 
     from secure_fair.settings import LoraSettings
+
+
+Factors = dict[str, torch.Tensor]  # peft's names ("....lora_A.weight" [r, in], "....lora_B.weight" [out, r]), float32
+_A, _B = ".lora_A.weight", ".lora_B.weight"
+_PREFIX = "base_model.model."
+
+
+def factors(adapted: peft.PeftModel) -> Factors:
+    """Copies of the adapter's factors, on the CPU, in the order of their names."""
+    state = peft.get_peft_model_state_dict(adapted)
+    return {name: state[name].detach().to("cpu", torch.float32).clone() for name in sorted(state)}
+
+
+def layers(found: Factors) -> list[str]:
+    """Names of the adapted layers, as the backbone has them."""
+    return [name.removeprefix(_PREFIX).removesuffix(_A) for name in found if name.endswith(_A)]
+
+
+def pair(found: Factors, layer: str) -> tuple[Tensor, Tensor]:
+    """A [r, in] and B [out, r] of a layer."""
+    return found[f"{_PREFIX}{layer}{_A}"], found[f"{_PREFIX}{layer}{_B}"]
+
+
+@torch.no_grad()
+def subtract(adapted: peft.PeftModel, found: Factors, weight: float, settings: LoraSettings) -> None:
+    """Take `weight` times the update of another LoRA of the same shape off the frozen weights, in place."""
+    scale = weight * settings.alpha / settings.rank
+    for layer in layers(found):
+        a, b = pair(found, layer)
+        base = adapted.get_submodule(f"{_PREFIX}{layer}").base_layer.weight
+        base -= (scale * (b @ a)).to(base)
+
+
+def save_negative(found: Factors, weight: float, config: Path, folder: Path) -> None:
+    """Write a LoRA as a peft adapter that subtracts it when merged; `config`: an adapter_config.json of its shape."""
+    folder.mkdir(parents=True, exist_ok=True)
+    negative = {name: -weight * value if name.endswith(_B) else value for name, value in found.items()}
+    save_file({name: value.contiguous() for name, value in negative.items()}, folder / "adapter_model.safetensors")
+    shutil.copyfile(config, folder / config.name)
 
 
 def wrap(backbone: nn.Module, settings: LoraSettings, seed: int) -> peft.PeftModel:

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 
 from secure_fair.fairness import objectives
-from secure_fair.fairness.terms import FairnessTerm, check_adversary, released_gradient
+from secure_fair.fairness.terms import AdversaryView, FairnessTerm, check_adversary, released_gradient
 from secure_fair.mpc.dealing.plan import StepProgram
 from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.engine.randomness import RingGenerator
@@ -75,9 +75,15 @@ def orthogonality_shape(settings: Settings, public: PublicShape, n: int) -> Orth
     return OrthogonalityShape(n, public.width + 1, public.columns, classes)
 
 
-def adversary_shape(settings: Settings, public: PublicShape, n: int) -> AdversaryShape:
-    options = settings.adversary
-    return AdversaryShape(n, public.width, public.logits, options.learning_rate, options.weight_decay)
+def adversary_view(settings: Settings, public: PublicShape) -> AdversaryView:
+    return AdversaryView.of(settings, public.width, public.classes)
+
+
+def adversary_shape(settings: Settings, public: PublicShape, n: int, *, entropy: bool = False) -> AdversaryShape:
+    options, view = settings.adversary, adversary_view(settings, public)
+    return AdversaryShape(
+        n, view.features, public.logits, options.learning_rate, options.weight_decay, view.biases, entropy
+    )
 
 
 class SecureOrth:
@@ -131,36 +137,40 @@ class SecureAdversary:
     """ADV with secret-shared targets and secret-shared adversary; opens the representation's gradient to us."""
 
     name = "adv"
+    entropy = False
 
     def __init__(self, settings: Settings, public: PublicShape, party: Party, announce: Announce) -> None:
         check_adversary(settings.adversary.learning_rate, settings.adversary.weight_decay)
         self._settings, self._public, self._party, self._announce = settings, public, party, announce
+        self._view = adversary_view(settings, public)
         # The start is public (a seed), so the developer's share is zero; what is learned from attributes is shared.
-        self._w = from_share(torch.zeros(public.width + 1, public.logits, dtype=torch.int64))
+        rows = self._view.features + self._view.biases
+        self._w = from_share(torch.zeros(rows, public.logits, dtype=torch.int64))
         self._step: adversary.DeveloperStep | None = None
 
     def prepare(self, _labels: torch.Tensor, positions: torch.Tensor, /) -> None:
         self._announce(positions)
-        self._shape = adversary_shape(self._settings, self._public, len(positions))
+        self._shape = adversary_shape(self._settings, self._public, len(positions), entropy=self.entropy)
         self._step = adversary.DeveloperStep(self._party, self._shape)
 
     def begin(self, h: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor, /) -> None:
         if self._step is None:
             self.prepare(labels, positions)
         assert self._step is not None  # noqa: S101 (that made it)
-        self._u = objectives.normalise(h.float())
-        u1 = objectives.with_bias(encode(self._u))
-        u1[:, -1] = 1 << FRACTION_BITS
-        self._step.send(u1, self._w)
+        self._x = self._view.of_batch(h)
+        self._step.send(encode(self._view.with_bias(self._x, labels)), self._w)
 
     def finish(self) -> torch.Tensor:
         assert self._step is not None  # noqa: S101 (`begin` made it)
         step, self._step = self._step, None
         opened, self._w = step.finish()
-        # What was opened carries eta / n; the objective wants (p - t) w^T.
+        # What was opened carries eta / n; the objective wants the rows themselves.
         sums = decode(opened, self._shape.gradient_bits) * (self._shape.n / self._shape.rate)
-        value, gradient = objectives.adversary_reversed(sums.to(self._u))
-        return released_gradient(self._u, gradient, value)
+        value, gradient = self._objective(sums.to(self._x))
+        return released_gradient(self._x, gradient, value)
+
+    def _objective(self, sums: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return objectives.adversary_reversed(sums)
 
     def state(self) -> dict[str, torch.Tensor]:
         return {"w share": self._w.share}
@@ -173,6 +183,16 @@ class SecureAdversary:
 
     def close(self) -> None:
         pass
+
+
+class SecureEntropy(SecureAdversary):
+    """ENT: what is opened, z p (1 - p) w^T, gives the adversary's direction away."""
+
+    name = "ent"
+    entropy = True
+
+    def _objective(self, sums: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return objectives.entropy_descent(sums)
 
 
 class AuditorOrth:
@@ -197,14 +217,16 @@ class AuditorOrth:
 class AuditorAdversary:
     """The auditor's side of `SecureAdversary`; its share starts as the public first weights."""
 
+    entropy = False
+
     def __init__(self, settings: Settings, public: PublicShape) -> None:
         self._settings, self._public = settings, public
-        start = objectives.adversary_start(public.width, public.logits, settings.training.seed)
+        start = adversary_view(settings, public).start(public.logits)
         self._w = from_share(encode(start, adversary.WEIGHT_BITS))
 
     def step(self, party: Party, onehot: torch.Tensor) -> None:
         targets = [objectives.adversary_targets(part) for part in onehot.split(list(self._public.groups), dim=1)]
-        shape = adversary_shape(self._settings, self._public, len(onehot))
+        shape = adversary_shape(self._settings, self._public, len(onehot), entropy=self.entropy)
         self._w = adversary.auditor_step(party, shape, torch.cat(targets, dim=1), self._w)
 
     def state(self) -> dict[str, torch.Tensor]:
@@ -215,6 +237,12 @@ class AuditorAdversary:
 
     def rerandomise(self, common: RingGenerator) -> None:
         self._w = from_share(self._w.share - common.ring(self._w.share.shape))
+
+
+class AuditorEntropy(AuditorAdversary):
+    """The auditor's side of `SecureEntropy`."""
+
+    entropy = True
 
 
 @dataclass(frozen=True)
@@ -240,3 +268,10 @@ def secure_orth() -> SecureMethod:
 def secure_adversary() -> SecureMethod:
     """ADV, release `gradient`."""
     return SecureMethod(SecureAdversary, AuditorAdversary, lambda s, p, n: adversary_shape(s, p, n).program(), 0)
+
+
+def secure_entropy() -> SecureMethod:
+    """ENT, release `gradient`."""
+    return SecureMethod(
+        SecureEntropy, AuditorEntropy, lambda s, p, n: adversary_shape(s, p, n, entropy=True).program(), 0
+    )

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from secure_fair.data.attributes import read_schema
+from secure_fair.data.own import FILE, read_own
 from secure_fair.errors import SettingsError
 from secure_fair.fairness import methods
+from secure_fair.fairness.terms import Context
 from secure_fair.training.loop import train
 from secure_fair.training.run_folder import check_run_folder, read_table
 from secure_fair.training.setup import developer_side
@@ -46,8 +49,16 @@ def run_plaintext(
         )
     model, data = developer_side(settings)
     tables = [torch.from_numpy(table.one_hot(column, data.train.ids)) for column in table.codes] if table else []
-    term = methods.factory(method.plain)(settings, tables, model.width)
-    result = train(model, term, method.weight(settings), data, settings, run / "developer", progress, resume=resume)
+    weight = method.weight(settings)
+    own = None
+    if method.own_images and attributes is not None and (attributes.parent / FILE).exists():
+        schema = read_schema(attributes.parent / "schema.json")
+        transform = data.train.transform
+        own = read_own(attributes.parent, settings.attributes.columns, schema.attributes, schema.person, transform)
+    term = methods.factory(method.plain)(
+        Context(settings, tables, model.width, model.classes, model, weight, data.train, own)
+    )
+    result = train(model, term, weight, data, settings, run / "developer", progress, resume=resume)
     cost = {
         "steps": result.steps,
         "train_seconds": result.train_seconds,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch.nn import functional
@@ -9,9 +11,12 @@ from torch.nn import functional
 from secure_fair.errors import SettingsError
 from secure_fair.fairness import objectives
 from secure_fair.fairness.terms import (
+    AdversaryView,
+    Context,
     FairnessTerm,
     NoTerm,
     PlainAdversary,
+    PlainEntropy,
     PlainOrth,
     plain_adversary,
     plain_orth,
@@ -30,6 +35,14 @@ def batch(seed: int, n: int = 12, records: int = 40) -> tuple[torch.Tensor, torc
 
 def attributes(groups: int, records: int = 40) -> torch.Tensor:
     return functional.one_hot(torch.randint(groups, (records,), generator=torch.Generator().manual_seed(99)), groups)
+
+
+def view(classes: int = 0, hidden: int = 0) -> AdversaryView:
+    return AdversaryView(WIDTH, classes, hidden, seed=4)
+
+
+def context(tables: Sequence[torch.Tensor]) -> Context:
+    return Context(Settings(), tables, WIDTH, 2)
 
 
 def step(
@@ -76,7 +89,7 @@ def test_orth_reads_the_rows_of_its_positions(criterion: str, groups: int) -> No
 def test_adversary_step_is_gradient_reversal_with_sgd(groups: int) -> None:
     """Three steps equal torch's own SGD on the logistic loss, with the representation's gradient reversed."""
     table = attributes(groups)
-    term = PlainAdversary(objectives.adversary_targets(table), WIDTH, learning_rate=0.5, weight_decay=0.05, seed=4)
+    term = PlainAdversary(objectives.adversary_targets(table), view(), learning_rate=0.5, weight_decay=0.05)
     targets = objectives.adversary_targets(table)
     w = objectives.adversary_start(WIDTH, targets.shape[1], 4).requires_grad_()
     optimiser = torch.optim.SGD([w], lr=0.5, weight_decay=0.05)
@@ -97,7 +110,7 @@ def test_adversary_step_is_gradient_reversal_with_sgd(groups: int) -> None:
 def test_adversary_goes_on_exactly_from_its_state() -> None:
     table = attributes(2)
     first, second = (
-        PlainAdversary(objectives.adversary_targets(table), WIDTH, learning_rate=0.5, weight_decay=0.05, seed=4)
+        PlainAdversary(objectives.adversary_targets(table), view(), learning_rate=0.5, weight_decay=0.05)
         for _ in range(2)
     )
     step(first, *batch(0))
@@ -110,7 +123,7 @@ def test_adversary_goes_on_exactly_from_its_state() -> None:
 
 def test_minimising_the_term_lowers_the_adversarys_success() -> None:
     table = attributes(2)
-    term = PlainAdversary(objectives.adversary_targets(table), WIDTH, learning_rate=1.0, weight_decay=0.05, seed=4)
+    term = PlainAdversary(objectives.adversary_targets(table), view(), learning_rate=1.0, weight_decay=0.05)
     h, labels, positions = batch(5)
     for _ in range(20):
         step(term, h, labels, positions)
@@ -124,18 +137,69 @@ def test_minimising_the_term_lowers_the_adversarys_success() -> None:
     assert success(h.detach() - 0.1 * gradient) < success(h.detach())
 
 
+@pytest.mark.parametrize(("classes", "hidden"), [(0, 0), (2, 0), (2, 5)])
+def test_the_view_is_bounded_and_differentiable(classes: int, hidden: int) -> None:
+    """Row norms of [x, bias] up to sqrt 2, which bounds the adversary; the gradient reaches h through hidden units."""
+    seen = view(classes, hidden)
+    h, labels, _ = batch(7)
+    x = seen.of_batch(h)
+    x1 = seen.with_bias(x, labels)
+    assert x1.shape == (12, WIDTH + hidden + max(classes, 1))
+    assert x1.norm(dim=1).max() <= 2**0.5 * (1 + 1e-6)
+    assert torch.equal(x1[:, seen.features :].sum(dim=1), torch.ones(12))
+    assert torch.autograd.grad(x[:, -1].sum(), h)[0].abs().max() > 0
+
+
+def test_hidden_units_see_what_no_linear_adversary_can() -> None:
+    """XOR of two signs: chance for a linear adversary, easy with random units."""
+    generator = torch.Generator().manual_seed(8)
+    signs = torch.randint(2, (400, 2), generator=generator)
+    h = torch.randn(400, WIDTH, generator=generator) * 0.2
+    h[:, :2] += 2.0 * signs - 1
+    targets = (signs[:, :1] + signs[:, 1:]) % 2
+    right = {}
+    for hidden in (0, 64):
+        seen = view(0, hidden)
+        term = PlainAdversary(targets, seen, learning_rate=4.0, weight_decay=0.036)
+        for _ in range(300):
+            term.begin(h, signs[:, 0], torch.arange(400))
+        z = objectives.adversary_logits(seen.with_bias(seen.of_batch(h), signs[:, 0]).double(), term.state()["w"])
+        right[hidden] = ((z > 0) == (targets > 0)).double().mean().item()
+    assert right[0] < 0.65
+    assert right[64] > 0.95
+
+
+def test_entropy_step_equals_autograd_and_leaves_the_adversary_alone() -> None:
+    table = attributes(3)
+    targets = objectives.adversary_targets(table)
+    ent, adv = (kind(targets, view(2), learning_rate=4.0, weight_decay=0.05) for kind in (PlainEntropy, PlainAdversary))
+    for seed in range(4):
+        h, labels, positions = batch(seed)
+        w = ent.state()["w"]
+        _, gradient = step(ent, h, labels, positions)
+        step(adv, h, labels, positions)
+        double = h.detach().double().requires_grad_()
+        z = objectives.adversary_logits(view(2).with_bias(objectives.normalise(double), labels), w)
+        p = torch.sigmoid(z)
+        entropy = -(p * p.log() + (1 - p) * (1 - p).log()).sum() / len(h)
+        (-entropy).backward()
+        assert double.grad is not None
+        torch.testing.assert_close(gradient, double.grad.float(), rtol=1e-3, atol=1e-8)
+        torch.testing.assert_close(ent.state()["w"], adv.state()["w"], rtol=1e-12, atol=0)
+
+
 def test_a_step_that_voids_the_bound_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"lower `adversary\.learning_rate`"):
-        PlainAdversary(attributes(2)[:, 1:], WIDTH, learning_rate=30.0, weight_decay=0.05, seed=0)
+        PlainAdversary(attributes(2)[:, 1:], view(), learning_rate=30.0, weight_decay=0.05)
 
 
 def test_the_penalties_of_several_attributes_add_up() -> None:
     tables = [attributes(2), attributes(3)]
     h, labels, positions = batch(6)
     for make in (plain_orth, plain_adversary):
-        _, joined = step(make(Settings(), tables, WIDTH), h, labels, positions)
+        _, joined = step(make(context(tables)), h, labels, positions)
         if make is plain_orth:
-            apart = [step(make(Settings(), [table], WIDTH), h, labels, positions)[1] for table in tables]
+            apart = [step(make(context([table])), h, labels, positions)[1] for table in tables]
             torch.testing.assert_close(joined, apart[0] + apart[1])
         assert joined.abs().max() > 0
-    assert plain_adversary(Settings(), tables, WIDTH).state()["w"].shape == (WIDTH + 1, 1 + 3)
+    assert plain_adversary(context(tables)).state()["w"].shape == (WIDTH + 2, 1 + 3)  # a bias for each class

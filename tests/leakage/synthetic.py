@@ -14,11 +14,13 @@ from torch.nn import functional
 
 from secure_fair.fairness import objectives
 from secure_fair.fairness.terms import released_gradient
+from secure_fair.leakage.sign_rank import Follow
 from secure_fair.privacy.disclosures import DisclosureLog
 
 Integers = npt.NDArray[np.int64]
 BATCH = 64
-RATE, DECAY = 0.1, 0.05  # of the adversary: the defaults
+RATE, DECAY = 1.0, 0.05  # of the adversary: the defaults
+WIDTH = 48
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def train(
 
     places: positions of the people in the agreed order; 0..n-1 by default.
     """
-    n, width = len(data.x), 48
+    n, width = len(data.x), WIDTH
     places = np.arange(n) if places is None else places
     model = Model(data.x.shape[1], width, 2, seed)
     optimiser = torch.optim.AdamW(model.parameters, lr=1e-2)
@@ -105,7 +107,7 @@ def train(
                 if method == "orth":
                     fairness, opened, unit = _orth(h, torch.cat(onehots, dim=1)[at], y if within_classes else None)
                 else:
-                    fairness, opened, unit, adversary = _adv(h, targets[at], adversary)
+                    fairness, opened, unit, adversary = _adv(h, targets[at], adversary, entropy=method == "ent")
                 log.add(step, NAMES[method], opened.numpy(), places[positions], unit=unit)
                 logits = h @ model.head
                 right += int((logits.argmax(dim=1) == y).sum())
@@ -117,7 +119,19 @@ def train(
     return right / n
 
 
-NAMES = {"orth": "orthogonality gradient, sum scale", "adv": "adversary gradient times step size"}
+def follow(data: People, columns: int, seed: int) -> Follow:
+    """What a developer has who trained with this seed."""
+    with torch.no_grad():
+        h = Model(data.x.shape[1], WIDTH, 2, seed).represent(data.x)
+    start = objectives.adversary_start(WIDTH, columns, seed).numpy()[:-1]
+    return Follow(start, objectives.normalise(h).double().numpy(), RATE, DECAY)
+
+
+NAMES = {
+    "orth": "orthogonality gradient, sum scale",
+    "adv": "adversary gradient times step size",
+    "ent": "entropy gradient times step size",
+}
 
 
 def _orth(h: Tensor, onehot: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, float]:
@@ -130,12 +144,15 @@ def _orth(h: Tensor, onehot: Tensor, labels: Tensor | None) -> tuple[Tensor, Ten
     return objectives.orth_loss(h, onehot, labels), opened, 2.0**-16
 
 
-def _adv(h: Tensor, targets: Tensor, w: Tensor) -> tuple[Tensor, Tensor, float, Tensor]:
-    """(rate / n) (p - t) w^T in fixed point, and the adversary's next weights."""
+def _adv(h: Tensor, targets: Tensor, w: Tensor, *, entropy: bool) -> tuple[Tensor, Tensor, float, Tensor]:
+    """(rate / n) (p - t) w^T in fixed point, for ENT with z p (1 - p), and the adversary's next weights."""
     u = objectives.normalise(h)
     u1 = objectives.with_bias(u.detach().double())
     sums, weight_sums = objectives.adversary_gradients(u1, w, targets)
+    if entropy:
+        sums = objectives.entropy_gradient(u1, w)
     opened = torch.round(sums[:, :-1] * (RATE / len(h)) * 2.0**48).long()
-    value, gradient = objectives.adversary_reversed(sums[:, :-1])
+    descent = objectives.entropy_descent if entropy else objectives.adversary_reversed
+    value, gradient = descent(sums[:, :-1])
     fairness = released_gradient(u, gradient, value)
     return fairness, opened, 2.0**-48, objectives.adversary_update(w, weight_sums, len(h), RATE, DECAY)

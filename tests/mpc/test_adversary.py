@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -33,17 +33,29 @@ class Run:
     auditor: Traffic
 
 
+def with_bias(shape: AdversaryShape, u: torch.Tensor, step: int) -> torch.Tensor:
+    """As the terms build it; classes are drawn from the step's number."""
+    if shape.biases == 1:
+        return objectives.with_bias(u)
+    labels = torch.randint(shape.biases, (len(u),), generator=torch.Generator().manual_seed(step))
+    return objectives.with_bias(u, labels, shape.biases)
+
+
+def start(shape: AdversaryShape) -> torch.Tensor:
+    return objectives.adversary_start(shape.d, shape.j, 0, shape.biases)
+
+
 def run(network: Network, shape: AdversaryShape, us: list[torch.Tensor], targets: list[torch.Tensor]) -> Run:
     def developer(party: Party) -> tuple[list[torch.Tensor], torch.Tensor, Traffic]:
-        w, gradients, meter = from_share(torch.zeros(shape.d + 1, shape.j, dtype=torch.int64)), [], Meter(party.peer)
-        for u in us:
-            opened, w = adversary.DeveloperStep(party, shape).send(encode(objectives.with_bias(u)), w).finish()
+        w, gradients, meter = from_share(torch.zeros(shape.width, shape.j, dtype=torch.int64)), [], Meter(party.peer)
+        for step, u in enumerate(us):
+            opened, w = adversary.DeveloperStep(party, shape).send(encode(with_bias(shape, u, step)), w).finish()
             gradients.append(decode(opened, shape.gradient_bits) * shape.n / shape.rate)
             traffic = meter.lap()
         return gradients, w.share, traffic
 
     def auditor(party: Party) -> tuple[torch.Tensor, Traffic]:
-        w, meter = from_share(encode(objectives.adversary_start(shape.d, shape.j, 0), WEIGHT_BITS)), Meter(party.peer)
+        w, meter = from_share(encode(start(shape), WEIGHT_BITS)), Meter(party.peer)
         for target in targets:
             w = adversary.auditor_step(party, shape, target, w)
             traffic = meter.lap()
@@ -56,12 +68,17 @@ def run(network: Network, shape: AdversaryShape, us: list[torch.Tensor], targets
 
 
 def check(shape: AdversaryShape, us: list[torch.Tensor], targets: list[torch.Tensor], secure: Run) -> torch.Tensor:
-    """Every gradient within 1e-3 of its largest entry, and the last weights close; returns the plaintext weights."""
-    w = objectives.adversary_start(shape.d, shape.j, 0)
-    for u, target, opened in zip(us, targets, secure.gradients, strict=True):
-        sums, weight_sums = objectives.adversary_gradients(objectives.with_bias(u), w, target)
-        plain = sums[:, :-1]
-        assert float((opened - plain).abs().max()) <= 1e-3 * float(plain.abs().max())
+    """Every gradient within 1e-3 of its largest entry, and the last weights close; returns the plaintext weights.
+
+    ENT's slope is near 0 at first, the sine's error of up to 5e-5 is not: it is multiplied with the weights.
+    """
+    w = start(shape)
+    for step, (u, target, opened) in enumerate(zip(us, targets, secure.gradients, strict=True)):
+        x1 = with_bias(shape, u, step)
+        sums, weight_sums = objectives.adversary_gradients(x1, w, target)
+        plain = (objectives.entropy_gradient(x1, w) if shape.entropy else sums)[:, : shape.d]
+        slack = 5e-5 * float(w.abs().sum(dim=1).max()) if shape.entropy else 0.0
+        assert float((opened - plain).abs().max()) <= 1e-3 * float(plain.abs().max()) + slack
         w = objectives.adversary_update(w, weight_sums, shape.n, shape.rate, shape.decay)
     assert float((secure.weights - w).abs().max()) <= 1e-3 * float(w.abs().max())
     return w
@@ -85,6 +102,25 @@ def test_fifty_steps_equal_plaintext(network: Network, n: int, d: int, j: int, r
     )
     assert secure.auditor.messages == 4
     assert secure.auditor.bytes == 8 * (w + small + w + n * d) + 3 * small + 4 * HEADER.size
+
+
+@pytest.mark.parametrize(("n", "d", "j", "biases"), [(7, 192, 3, 2), (64, 192, 1, 3)])
+def test_the_bias_of_each_class_and_the_entropy(network: Network, n: int, d: int, j: int, biases: int) -> None:
+    """ENT, in the same number of messages: 3 bytes more for each logit, and one masked share of e each way."""
+    torch.manual_seed(n + d + j)
+    targets = [torch.randint(0, 2, (n, j)) for _ in range(40)]
+    # A fast adversary, and targets that show: the slope of the entropy is to be met where it bends.
+    shown = [torch.nn.functional.pad(6.0 * (2 * t - 1), (0, d - j)) for t in targets]
+    us = [objectives.normalise(torch.randn(n, d, dtype=torch.float64) + t) for t in shown]
+    shape = AdversaryShape(n, d, j, 4.0, 0.05, biases)
+    own = run(network, shape, us, targets)
+    check(shape, us, targets, own)
+    entropy = replace(shape, entropy=True)
+    other = run(network, entropy, us, targets)
+    w = check(entropy, us, targets, other)
+    assert float(objectives.adversary_logits(with_bias(shape, us[0], 0), w).abs().max()) > 0.5
+    assert other.developer == replace(own.developer, bytes=own.developer.bytes + 11 * n * j)
+    assert (other.auditor.messages, other.auditor.bytes) == (own.auditor.messages, own.auditor.bytes + 11 * n * j)
 
 
 @pytest.mark.parametrize("j", [1, 6])

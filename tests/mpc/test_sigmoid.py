@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secure_fair.fairness import objectives
 from secure_fair.mpc.dealing.plan import Plan, StepProgram
 from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.engine.randomness import RingGenerator
@@ -20,9 +21,10 @@ from secure_fair.mpc.protocols import waves as waves_module
 from secure_fair.mpc.protocols.sigmoid import (
     PHASE_BITS,
     RANGE,
+    Odd,
     masked_phase,
     opened_phase,
-    scaled_sigmoid,
+    scaled,
     sine_tuple,
 )
 from secure_fair.mpc.protocols.waves import WAVE_BITS, waves
@@ -34,10 +36,10 @@ IN_BITS = 40
 
 
 def secure_sigmoid(
-    network: Network, x: torch.Tensor, factor: float = 1.0, bits: int = 36
+    network: Network, x: torch.Tensor, factor: float = 1.0, bits: int = 36, function: Odd = Odd.SIGMOID
 ) -> tuple[torch.Tensor, Traffic, torch.Tensor]:
     """factor * (sigmoid - 1/2) of a random sharing of x, a party's traffic, and what both parties opened."""
-    program = StepProgram("sigmoid", sines={"s": sine_tuple(tuple(x.shape))})
+    program = StepProgram("sigmoid", sines={"s": sine_tuple(tuple(x.shape), function)})
     share = RingGenerator(bytes(32)).ring(x.shape)
 
     def side(mine: torch.Tensor, party: Party) -> tuple[torch.Tensor, Traffic, torch.Tensor]:
@@ -45,7 +47,7 @@ def secure_sigmoid(
         ours = masked_phase(mine, IN_BITS, dealt)
         party.send(Kind.MASKED, ours)
         (theirs,) = party.receive(Kind.MASKED, ours.shape, dtype=torch.uint8)
-        return scaled_sigmoid(ours, theirs, dealt, factor, bits), meter.lap(), opened_phase(ours, theirs)
+        return scaled(ours, theirs, dealt, factor, bits), meter.lap(), opened_phase(ours, theirs)
 
     outcome = network.run(
         Plan(((program, 1),)),
@@ -64,6 +66,12 @@ def test_one_round_three_bytes_and_small_error(network: Network, elements: int, 
     result, traffic, _ = secure_sigmoid(network, x, factor, bits)
     assert float((result / factor - (torch.sigmoid(x) - 0.5)).abs().max()) <= 1e-4
     assert traffic == Traffic(rounds=1, messages=1, bytes=3 * elements + HEADER.size)
+
+
+def test_the_slope_of_the_entropy(network: Network) -> None:
+    x = torch.linspace(-RANGE, RANGE, 4096, dtype=torch.float64)
+    result, _, _ = secure_sigmoid(network, x, function=Odd.ENTROPY)
+    assert float((result - objectives.entropy_slope(x)).abs().max()) <= 1e-4
 
 
 @pytest.mark.parametrize("constant", [0.0, -RANGE])

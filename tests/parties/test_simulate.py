@@ -23,6 +23,9 @@ from tests.releases.test_noise import FALSE_ALARM, follows_the_law
 RUNS = {
     ("orth", "gradient"): ("Male",),
     ("adv", "gradient"): ("SkinTone",),
+    ("ent", "gradient"): ("Male*SkinTone",),
+    ("ent", "moment"): ("Male",),
+    ("unl", "moment"): ("Male",),
     ("orth", "moment"): ("Male", "SkinTone"),
     ("orth", "randomized-response"): ("Male",),
 }
@@ -198,12 +201,12 @@ def attributes(run: Path) -> dict[str, dict[str, str]]:
         return {row["id"]: row for row in csv.DictReader(stream)}
 
 
-@pytest.mark.parametrize("method", ["orth", "adv"])
+@pytest.mark.parametrize("method", ["orth", "adv", "ent"])
 def test_a_secure_run_equals_the_plaintext_one(method: str, shared: Path) -> None:
     """Step by step and in every metric.
 
-    ORTH's arms differ by the rounding of H to 2^-17, ADV's by its sigmoid's error and its weights' 24 bits too; Adam
-    passes that on. Measured: 1.2e-6 at most in these steps. The values are near 0.01 and 0.1, the losses near 0.7.
+    ORTH's arms differ by the rounding of H to 2^-17, ADV's and ENT's by the sine's error and the weights' 24 bits too;
+    Adam passes that on. Measured: 1.2e-6 at most in these steps. The values are near 0.01 and 0.1, the losses near 0.7.
     """
     secure, plain = made(shared, method, "gradient"), world.trained(shared, method, RUNS[method, "gradient"])
     for mine, theirs in zip(steps(secure), steps(plain), strict=True):

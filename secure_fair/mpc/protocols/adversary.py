@@ -1,23 +1,23 @@
-"""One step of a linear adversary whose weights stay secret-shared, and its gradient opened to the developer.
+"""One step of an adversary whose weights stay secret-shared, and its gradient opened to the developer.
 
-U [n, d+1] is known to the developer: normalised representations (norm 1) and a unit coordinate for the bias, 16
-fractional bits. w [d+1, J] is shared with 24 fractional bits. t [n, J] are the auditor's 0/1 targets. With step size
-eta, weight decay lambda, and r = (eta / n) (sigmoid(U w) - t), which carries the public factor so that no product needs
-another scaling:
+X [n, D] is known to the developer: d features (row norms at most 1), then unit coordinates for the biases, 16
+fractional bits. w [D, J] is shared with 24 fractional bits. t [n, J] are the auditor's 0/1 targets. With step size
+eta, weight decay lambda, and r = (eta / n) (sigmoid(X w) - t), which carries the public factor so that no product needs
+another scaling; e = r for ADV, and (eta / n) z p (1 - p) for ENT:
 
-1. dev -> aud: U^, w_dev^                   [z] = [U w]
-2. aud -> dev: w_aud^, his phase            sigmoid in one round (`sigmoid.py`); now [r]
-3. dev -> aud: his phase, r_dev^
-4. aud -> dev: r_aud^, his share of x + m, and his share of G = [r] [w]^T (first d columns), opened
+1. dev -> aud: X^, w_dev^                   [z] = [X w]
+2. aud -> dev: w_aud^, his phase            one round for odd functions of z (`sigmoid.py`); now [r] and [e]
+3. dev -> aud: his phase, r_dev^            for ENT two phases, and e_dev^
+4. aud -> dev: r_aud^, his share of x + m, and his share of G = [e] [w]^T (first d columns), opened; for ENT e_aud^
 5. dev -> aud: his share of x + m; nobody waits for it
-   where x = eta lambda w 2^s + U^T r, and w <- w - (x >> s) with the dealt truncation mask m.
+   where x = eta lambda w 2^s + X^T r, and w <- w - (x >> s) with the dealt truncation mask m.
 
-4 messages and one that is not waited for = 2 rounds. Bytes: about one copy of U one way and of G the other.
+4 messages and one that is not waited for = 2 rounds. Bytes: about one copy of X one way and of G the other.
 
 The truncation (`truncation.py`) is less than one unit of 2^-24 off and right on average; it never fails grossly.
 
-Range (protocols.md section 1): ||u|| = sqrt 2 and |sigmoid - t| <= 1 give ||w|| <= sqrt(2) / lambda, hence
-|z| <= 2 / lambda <= 56. The bounds on the scales below follow from the same.
+Range (protocols.md section 1): ||x|| = sqrt 2 and |sigmoid - t| <= 1 give ||w|| <= sqrt(2) / lambda, hence
+|z| <= 2 / lambda <= 56. The bounds on the scales below follow from the same, |z p (1 - p)| <= 0.224 for ENT included.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from typing import Self
 import torch
 
 from secure_fair.errors import ProtocolError
+from secure_fair.mpc.dealing.correlations import SineShare
 from secure_fair.mpc.dealing.plan import OPERATIONS, Mask, Product, StepProgram, Truncation
+from secure_fair.mpc.dealing.source import StepRandomness
 from secure_fair.mpc.engine.compat import ArithmeticSharedTensor
 from secure_fair.mpc.engine.opening import open_to_developer
 from secure_fair.mpc.engine.party import Party
@@ -37,21 +39,23 @@ from secure_fair.mpc.engine.sharing import FRACTION_BITS, from_share
 from secure_fair.mpc.kinds import Kind
 from secure_fair.mpc.protocols import truncation
 from secure_fair.mpc.protocols.product import auditor_share, developer_share
-from secure_fair.mpc.protocols.sigmoid import PHASE_BYTES, RANGE, masked_phase, scaled_sigmoid, sine_tuple
+from secure_fair.mpc.protocols.sigmoid import PHASE_BYTES, RANGE, Odd, masked_phase, scaled, sine_tuple
 
-OPENED = "adversary gradient times step size"
+OPENED = {False: "adversary gradient times step size", True: "entropy gradient times step size"}
 WEIGHT_BITS = 24
 
 
 @dataclass(frozen=True)
 class AdversaryShape:
-    """Records n, width d, logit columns J, step size eta and weight decay lambda."""
+    """Records n, features d and biases of x, logit columns J, step size eta, weight decay lambda; entropy: ENT."""
 
     n: int
     d: int
     j: int
     rate: float
     decay: float
+    biases: int = 1
+    entropy: bool = False
 
     def __post_init__(self) -> None:
         if not (self.decay >= 2 / RANGE and 0 < self.rate * self.decay <= 1):  # NaN is refused too
@@ -85,26 +89,38 @@ class AdversaryShape:
         """eta lambda in the fixed point that brings w to the scale of U^T r."""
         return round(self.rate * self.decay * 2.0**self.shift)
 
+    @property
+    def width(self) -> int:
+        """D: columns of x and rows of w."""
+        return self.d + self.biases
+
+    @property
+    def functions(self) -> tuple[Odd, ...]:
+        """The functions of z that a step needs."""
+        return (Odd.SIGMOID, Odd.ENTROPY) if self.entropy else (Odd.SIGMOID,)
+
     def program(self) -> StepProgram:
         """What the dealer deals for one step."""
-        n, d1, j = self.n, self.d + 1, self.j
+        n, width, j = self.n, self.width, self.j
+        slope = "e" if self.entropy else "r"
+        rows = dict.fromkeys(("r", slope), (n, j))
         return StepProgram(
-            name=f"adversary n={n} d={self.d} j={j}",
+            name=f"{'entropy' if self.entropy else 'adversary'} n={n} d={self.d}+{self.biases} j={j}",
             masks={
-                "u": Mask("developer", (n, d1)),
-                "w": Mask("developer", (d1, j)),
-                "r": Mask("developer", (n, j)),
-                "w'": Mask("auditor", (d1, j)),
-                "r'": Mask("auditor", (n, j)),
+                "x": Mask("developer", (n, width)),
+                "w": Mask("developer", (width, j)),
+                "w'": Mask("auditor", (width, j)),
+                **{name: Mask("developer", shape) for name, shape in rows.items()},
+                **{f"{name}'": Mask("auditor", shape) for name, shape in rows.items()},
             },
             products={
-                "logits": Product("u", "w'", "matmul"),
-                "update": Product("u", "r'", "transposed_left"),
-                "gradient r w'": Product("r", "w'", "transposed_right"),
-                "gradient w r'": Product("w", "r'", "swapped_transposed"),
+                "logits": Product("x", "w'", "matmul"),
+                "update": Product("x", "r'", "transposed_left"),
+                "gradient own": Product(slope, "w'", "transposed_right"),
+                "gradient other": Product("w", f"{slope}'", "swapped_transposed"),
             },
-            sines={"sigmoid": sine_tuple((n, j))},
-            truncations={"update": Truncation((d1, j), self.shift)},
+            sines={function.value: sine_tuple((n, j), function) for function in self.functions},
+            truncations={"update": Truncation((width, j), self.shift)},
         )
 
 
@@ -116,35 +132,37 @@ class DeveloperStep:
         self._party, self._shape = party, shape
         self._step = party.source.next(shape.program().name)
 
-    def send(self, u: torch.Tensor, w: ArithmeticSharedTensor) -> Self:
-        """u: int64 [n, d+1], last column 2^16; w: this party's share, int64 [d+1, J]."""
-        self._u, self._w = u, w.share
-        self._party.send(Kind.MASKED, self._step.mask("u").hide(u), self._step.mask("w").hide(self._w))
+    def send(self, x: torch.Tensor, w: ArithmeticSharedTensor) -> Self:
+        """x: int64 [n, D], the biases' columns 0 or 2^16; w: this party's share, int64 [D, J]."""
+        self._x, self._w = x, w.share
+        self._party.send(Kind.MASKED, self._step.mask("x").hide(x), self._step.mask("w").hide(self._w))
         return self
 
     def finish(self) -> tuple[torch.Tensor, ArithmeticSharedTensor]:
-        """(r w^T as int64 [n, d] with `gradient_bits` fractional bits, the new share of w)."""
-        party, shape, step, u, w = self._party, self._shape, self._step, self._u, self._w
+        """(e w^T as int64 [n, d] with `gradient_bits` fractional bits, the new share of w)."""
+        party, shape, step, x, w = self._party, self._shape, self._step, self._x, self._w
         (w_masked,) = party.receive(Kind.MASKED, w.shape)
-        (their_phase,) = party.receive(Kind.MASKED, (shape.n, shape.j, PHASE_BYTES), dtype=torch.uint8)
-        z = OPERATIONS["matmul"](u, w) + developer_share(step, "logits", w_masked)  # [n, J]
-        sine = step.sine("sigmoid")
-        phase = masked_phase(z, FRACTION_BITS + WEIGHT_BITS, sine)
-        r = scaled_sigmoid(phase, their_phase, sine, shape.rate / shape.n, shape.residual_bits)  # [n, J]
-        party.send(Kind.MASKED, phase)
-        party.send(Kind.MASKED, step.mask("r").hide(r))
+        their_phases = _receive_phases(party, shape)
+        z = OPERATIONS["matmul"](x, w) + developer_share(step, "logits", w_masked)  # [n, J]
+        sines = _dealt(shape, step)
+        phases = _phases(z, sines)
+        party.send(Kind.MASKED, *phases)
+        rows = _rows(phases, their_phases, sines, shape)
+        party.send(Kind.MASKED, *(step.mask(name).hide(value) for name, value in rows.items()))
 
-        own = r @ w.T + developer_share(step, "gradient r w'", w_masked)  # [n, d+1], while the auditor computes
-        x = shape.decay_factor * w + OPERATIONS["transposed_left"](u, r)  # [d+1, J]
-        r_masked, their_x = party.receive(Kind.MASKED, (shape.n, shape.j), w.shape)
-        gradient = own + developer_share(step, "gradient w r'", r_masked)
-        opened = open_to_developer(party, OPENED, from_share(gradient[:, : shape.d].contiguous()), shape.gradient_bits)
+        slope = rows.get("e", rows["r"])
+        own = slope @ w.T + developer_share(step, "gradient own", w_masked)  # [n, D], while the auditor computes
+        update = shape.decay_factor * w + OPERATIONS["transposed_left"](x, rows["r"])  # [D, J]
+        *rows_masked, theirs = party.receive(Kind.MASKED, *[(shape.n, shape.j)] * len(rows), w.shape)
+        gradient = own + developer_share(step, "gradient other", rows_masked[-1])
+        shared = from_share(gradient[:, : shape.d].contiguous())
+        opened = open_to_developer(party, OPENED[shape.entropy], shared, shape.gradient_bits)
         assert opened is not None  # noqa: S101 (we are the developer)
 
         dealt = step.truncation("update")
-        masked_x = truncation.masked("developer", x + developer_share(step, "update", r_masked), dealt)
-        party.send(Kind.MASKED, masked_x)
-        return opened, from_share(w - truncation.truncated("developer", masked_x, their_x, dealt, shape.shift))
+        masked = truncation.masked("developer", update + developer_share(step, "update", rows_masked[0]), dealt)
+        party.send(Kind.MASKED, masked)
+        return opened, from_share(w - truncation.truncated("developer", masked, theirs, dealt, shape.shift))
 
 
 def auditor_step(
@@ -152,28 +170,50 @@ def auditor_step(
 ) -> ArithmeticSharedTensor:
     """The auditor's side of one step; t: int64 targets [n, J]. Returns the new share of w."""
     step, share = party.source.next(shape.program().name), w.share
-    u_masked, w_masked = party.receive(Kind.MASKED, (shape.n, shape.d + 1), share.shape)
-    sine = step.sine("sigmoid")
-    phase = masked_phase(auditor_share(step, "logits", u_masked, share), FRACTION_BITS + WEIGHT_BITS, sine)
+    x_masked, w_masked = party.receive(Kind.MASKED, (shape.n, shape.width), share.shape)
+    sines = _dealt(shape, step)
+    phases = _phases(auditor_share(step, "logits", x_masked, share), sines)
     party.send(Kind.MASKED, step.mask("w'").hide(share))
-    party.send(Kind.MASKED, phase)
+    party.send(Kind.MASKED, *phases)
 
-    (their_phase,) = party.receive(Kind.MASKED, (shape.n, shape.j, PHASE_BYTES), dtype=torch.uint8)
-    rate = shape.rate / shape.n
+    rows = _rows(phases, _receive_phases(party, shape), sines, shape)
     # sigmoid - t = (sigmoid - 1/2) - (t - 1/2), and t is ours
-    centred_target = (2 * t - 1) * round(rate * 2.0 ** (shape.residual_bits - 1))
-    r = scaled_sigmoid(phase, their_phase, sine, rate, shape.residual_bits) - centred_target  # [n, J]
+    rows["r"] = rows["r"] - (2 * t - 1) * round(shape.rate / shape.n * 2.0 ** (shape.residual_bits - 1))
     dealt = step.truncation("update")
-    x = shape.decay_factor * share + auditor_share(step, "update", u_masked, r)
-    masked_x = truncation.masked("auditor", x, dealt)
-    party.send(Kind.MASKED, step.mask("r'").hide(r), masked_x)
-    (r_masked,) = party.receive(Kind.MASKED, (shape.n, shape.j))
+    update = shape.decay_factor * share + auditor_share(step, "update", x_masked, rows["r"])
+    masked = truncation.masked("auditor", update, dealt)
+    party.send(Kind.MASKED, *(step.mask(f"{name}'").hide(value) for name, value in rows.items()), masked)
+    rows_masked = party.receive(Kind.MASKED, *[(shape.n, shape.j)] * len(rows))
+    slope = rows.get("e", rows["r"])
     gradient = (
-        r @ share.T
-        + auditor_share(step, "gradient r w'", r_masked, share)
-        + auditor_share(step, "gradient w r'", w_masked, r)
+        slope @ share.T
+        + auditor_share(step, "gradient own", rows_masked[-1], share)
+        + auditor_share(step, "gradient other", w_masked, slope)
     )
-    open_to_developer(party, OPENED, from_share(gradient[:, : shape.d].contiguous()))
+    open_to_developer(party, OPENED[shape.entropy], from_share(gradient[:, : shape.d].contiguous()))
 
-    (their_x,) = party.receive(Kind.MASKED, share.shape)
-    return from_share(share - truncation.truncated("auditor", masked_x, their_x, dealt, shape.shift))
+    (theirs,) = party.receive(Kind.MASKED, share.shape)
+    return from_share(share - truncation.truncated("auditor", masked, theirs, dealt, shape.shift))
+
+
+def _dealt(shape: AdversaryShape, step: StepRandomness) -> list[SineShare]:
+    return [step.sine(function.value) for function in shape.functions]
+
+
+def _phases(z: torch.Tensor, dealt: list[SineShare]) -> list[torch.Tensor]:
+    """This party's masked phase of its share of z [n, J], once for each function: uint8."""
+    return [masked_phase(z, FRACTION_BITS + WEIGHT_BITS, sine) for sine in dealt]
+
+
+def _receive_phases(party: Party, shape: AdversaryShape) -> list[torch.Tensor]:
+    shapes = [(shape.n, shape.j, PHASE_BYTES)] * len(shape.functions)
+    return party.receive(Kind.MASKED, *shapes, dtype=torch.uint8)
+
+
+def _rows(
+    ours: list[torch.Tensor], theirs: list[torch.Tensor], dealt: list[SineShare], shape: AdversaryShape
+) -> dict[str, torch.Tensor]:
+    """This party's share of r, without the targets, and of ENT's e: int64 [n, J] each."""
+    rate = shape.rate / shape.n
+    shares = [scaled(*one, rate, shape.residual_bits) for one in zip(ours, theirs, dealt, strict=True)]
+    return dict(zip(("r", "e"), shares, strict=False))

@@ -1,4 +1,4 @@
-"""The logistic function in one round, by a Fourier sine series.
+"""Odd functions of an adversary's logit in one round, by a Fourier sine series: sigmoid, and ENT's slope.
 
 With an odd extension over a period of 2L, sigmoid(x) - 1/2 = sum_k c_k sin(k pi x / L). The dealer deals a phase r and
 sharings of c_k sin(k pi r / L) and c_k cos(k pi r / L):
@@ -8,12 +8,14 @@ sharings of c_k sin(k pi r / L) and c_k cos(k pi r / L):
 2. both know o = x - r, uniform whatever x is; sin(k pi (o + r) / L) is linear in the dealt shares: no more messages.
 
 L = 64 and 96 terms fit sigmoid to 7e-7 on |x| <= 56. Beyond L the series folds back, so the range must hold by
-construction: the adversary's weight decay lambda >= 0.036 gives |x| <= 2 / lambda <= 56 (`adversary.py`).
+construction: the adversary's weight decay lambda >= 0.036 gives |x| <= 2 / lambda <= 56 (`adversary.py`). Another odd
+function, x p (1 - p) with p = sigmoid(x), is another set of c_k.
 """
 
 from __future__ import annotations
 
 import functools
+from enum import StrEnum
 
 import numpy as np
 import torch
@@ -32,18 +34,26 @@ PHASE_BYTES = 3
 _PHASE_MASK = (1 << PHASE_BITS) - 1
 
 
+class Odd(StrEnum):
+    """The odd functions that are fitted."""
+
+    SIGMOID = "sigmoid"  # sigmoid(x) - 1/2
+    ENTROPY = "entropy slope"  # x p (1 - p)
+
+
 @functools.cache
-def coefficients() -> tuple[float, ...]:
+def coefficients(function: Odd = Odd.SIGMOID) -> tuple[float, ...]:
     """c_k by least squares on |x| <= RANGE + 1; between there and L the extension is free to be smooth."""
     grid = np.linspace(0, RANGE + 1, 16001)
     basis = np.sin(np.outer(grid, np.arange(1, TERMS + 1)) * (np.pi / HALF_PERIOD))
-    fitted = np.linalg.lstsq(basis, 1 / (1 + np.exp(-grid)) - 0.5, rcond=1e-6)[0]
+    p = 1 / (1 + np.exp(-grid))
+    fitted = np.linalg.lstsq(basis, p - 0.5 if function is Odd.SIGMOID else grid * p * (1 - p), rcond=1e-6)[0]
     return tuple(round(float(c), 12) for c in fitted)
 
 
-def sine_tuple(shape: tuple[int, ...]) -> Sine:
-    """What the dealer deals for sigmoid of a tensor of this shape."""
-    return Sine(shape, PHASE_BITS, VALUE_BITS, coefficients())
+def sine_tuple(shape: tuple[int, ...], function: Odd = Odd.SIGMOID) -> Sine:
+    """What the dealer deals for the function of a tensor of this shape."""
+    return Sine(shape, PHASE_BITS, VALUE_BITS, coefficients(function))
 
 
 def masked_phase(share: torch.Tensor, bits: int, dealt: SineShare) -> torch.Tensor:
@@ -59,10 +69,8 @@ def opened_phase(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
     return (total * torch.tensor([1 << 8 * place for place in range(PHASE_BYTES)])).sum(-1) & _PHASE_MASK
 
 
-def scaled_sigmoid(
-    ours: torch.Tensor, theirs: torch.Tensor, dealt: SineShare, factor: float, bits: int
-) -> torch.Tensor:
-    """Step 2: this party's share of factor * (sigmoid(x) - 1/2), with `bits` fractional bits, from both masked phases.
+def scaled(ours: torch.Tensor, theirs: torch.Tensor, dealt: SineShare, factor: float, bits: int) -> torch.Tensor:
+    """Step 2: this party's share of factor * f(x), with `bits` fractional bits, from both masked phases of f.
 
     A public factor (a learning rate) costs nothing here, while a multiplication of the result would need another
     truncation. factor * 2^(bits - VALUE_BITS), the scale at which the weights of the dealt values are rounded, must be

@@ -1,0 +1,132 @@
+"""UNL from end to end: an auditor with images of its own trains an adapter, which the developer subtracts."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from secure_fair.data import celeba, faces, prepare
+from tests.parties import world
+from tests.parties.test_simulate import flat, steps
+
+COLUMNS = ("Male", "SkinTone")
+
+
+def prepared(folder: Path) -> Path:
+    """200 faces; the auditor has a third of the training images to itself."""
+
+    def make(out: Path) -> None:
+        faces.draw(out / "faces", faces.FaceSettings(count=200, seed=2, size=(48, 48), correlation=0.7))
+        joins = {faces.SKIN: faces.SKIN_COLUMNS}
+        chosen = prepare.PrepareSettings("Smiling", COLUMNS, joins=joins, auditor_images=0.33)
+        prepare.prepare(celeba.read(out / "faces"), out / "prepared", chosen)
+
+    return world.once(folder, "data-own", make) / "prepared"
+
+
+def made(folder: Path, command: str, method: str, *more: str) -> Path:
+    """A run of `simulate` or `train` on these data."""
+
+    def make(run: Path) -> None:
+        config = world.write_settings(run.with_suffix(".toml"), prepared(folder), COLUMNS)
+        fixed = [
+            command,
+            "-c",
+            str(config),
+            "--method",
+            method,
+            "--out",
+            str(run),
+            "--set",
+            "privacy.store_values=true",
+        ]
+        text = world.done([*fixed, *more], run.with_suffix(".log"))
+        (run / "said.txt").write_text(text)
+
+    return world.once(folder, f"own-{command}-{method}", make)
+
+
+def summary(run: Path) -> dict[str, Any]:
+    table: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    return table
+
+
+@pytest.fixture(name="run")
+def _run(shared: Path) -> Path:
+    return made(shared, "simulate", "unl", "--release", "adapter")
+
+
+def test_the_secure_run_is_the_plaintext_one(run: Path, shared: Path) -> None:
+    """The same training on the same images, in another process: bit for bit."""
+    plain = made(shared, "train", "unl")
+    assert steps(run) != steps(made(shared, "train", "erm"))
+    assert [row["task_loss"] for row in steps(run)] == [row["task_loss"] for row in steps(plain)]
+    assert flat(summary(run)["metrics"]) == flat(summary(plain)["metrics"])
+    assert summary(run)["metrics_by_attribute"].keys() == set(COLUMNS)
+
+
+def test_what_was_disclosed_is_logged_debited_and_said(run: Path, shared: Path) -> None:
+    (line,) = [json.loads(text) for text in (run / "developer" / "disclosures.jsonl").read_text().splitlines()]
+    assert (line["name"], line["release"], line["epsilon_spent"]) == ("sensitive adapter", "adapter", None)
+    found = summary(run)
+    assert found["privacy"]["epsilon"] is None
+    assert "under the sensitive LoRA" in found["leakage"]["attribute_recovery"]["attack"]
+    rows = (prepared(shared) / "auditor" / "images.csv").read_text().splitlines()[1:]
+    own = sum(",train," in row for row in rows)
+    (said,) = [
+        line
+        for line in (run / "auditor" / "log.txt").read_text().splitlines()
+        if "training the sensitive adapter on images of our own" in line
+    ]
+    assert str(own) in said
+    assert "There is no guarantee" in " ".join((run / "said.txt").read_text().split())
+    assert not (run / "dealer").exists()
+
+
+def test_an_auditor_without_images_says_so(shared: Path, tmp_path: Path) -> None:
+    config = world.write_settings(tmp_path / "settings.toml", world.prepared(shared))
+    command = world.Command.start(
+        ["simulate", "-c", str(config), "--method", "unl", "--release", "adapter", "--out", str(tmp_path / "run")],
+        tmp_path / "log",
+    )
+    try:
+        assert command.wait() == 1
+    finally:
+        command.kill()
+    assert any("images.csv" in line for line in command.errors), command.text
+
+
+def test_a_run_loads_with_timm_and_peft_alone(run: Path) -> None:
+    with ProcessPoolExecutor(1, mp_context=world.server()) as pool:
+        assert pool.submit(_scores_again, run).result(world.PATIENCE) < 1e-5
+
+
+def _scores_again(run: Path) -> float:
+    """The recipe of README.md, with the subtracted adapter."""
+    import torch
+    from peft import PeftModel
+    from safetensors.torch import load_file
+
+    from secure_fair.data.images import batches
+    from secure_fair.model import backbone
+    from secure_fair.settings import Settings, parse
+    from secure_fair.training import predictions
+    from secure_fair.training.setup import developer_side
+
+    settings = parse(Settings, summary(run)["config"], "summary.json")
+    _, splits = developer_side(settings)
+    frozen = backbone.build(settings.model, settings.data.image_size, settings.training.seed)
+    developer = run / "developer"
+    frozen = PeftModel.from_pretrained(frozen, str(developer / "subtracted")).merge_and_unload()
+    adapted = PeftModel.from_pretrained(frozen, str(developer / "adapter")).eval()
+    head = load_file(developer / "head.safetensors")
+    (batch,) = batches(splits.test, 1000, epoch=None, seed=0)
+    with torch.no_grad():
+        logits = torch.nn.functional.linear(adapted(batch.images), head["weight"], head["bias"])
+    stored = predictions.read(developer / "predictions.csv", "test")
+    return float(np.abs(torch.softmax(logits, 1).numpy() - stored.scores).max())
