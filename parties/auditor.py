@@ -178,4 +178,5 @@ _SERVE: dict[str, Callable[[Audited, AgreedRun, Connection, Links], None]] = {
     "moment": _serve_moment,
     "randomized-response": _serve_randomized_response,
     "adapter": _serve_by("parties.sensitive:serve_adapter"),
+    "adapter-gradient": _serve_by("parties.sensitive:serve_overlap"),
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from parties.adapters import adapter_term
+from parties.adapters import adapter_term, overlap_term
 from parties.continuation import run_name
 from parties.handshake import developer_hello, fresh_nonce
 from parties.links import Links, opened
@@ -219,4 +219,5 @@ _TERMS: dict[str, Callable[[Run], FairnessTerm]] = {
     "moment": MomentTerm,
     "randomized-response": response_term,
     "adapter": adapter_term,
+    "adapter-gradient": overlap_term,
 }

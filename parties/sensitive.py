@@ -8,15 +8,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safetensors.torch import save_file
+
 from parties.adapters import pack
 from parties.handshake import AgreedRun
 from parties.links import Links
+from parties.messages import decode_step, step_size
+from parties.schedule import steps_per_epoch
 from secure_fair.data.images import TransformSpec
 from secure_fair.data.own import OwnImages, read_own
-from secure_fair.errors import SettingsError
+from secure_fair.errors import ProtocolError, SettingsError
+from secure_fair.fairness.overlap import columns
 from secure_fair.model import backbone
 from secure_fair.model.lora import Factors
+from secure_fair.mpc.dealing.plan import Plan
+from secure_fair.mpc.dealing.source import CorrelationSource
+from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.kinds import Kind
+from secure_fair.mpc.protocols.overlap import OverlapShape, auditor_step
 from secure_fair.privacy.accountant import UNBOUNDED_COST
 from secure_fair.privacy.ledger import request_digest
 from secure_fair.training.unlearning import of_own
@@ -24,6 +33,8 @@ from secure_fair.transport.frames import Connection
 
 if TYPE_CHECKING:
     from parties.audited import Audited
+
+KEPT = "sensitive.safetensors"  # in the auditor's folder: its own
 
 
 def trained(audited: Audited, run: AgreedRun) -> Factors:
@@ -37,7 +48,11 @@ def trained(audited: Audited, run: AgreedRun) -> Factors:
     own = read_own(folder, settings.attributes.columns, policy.categories, policy.person, transform)
     _debit(audited, run, own)
     audited.log("training the sensitive adapter on images of our own", images=len(own.images))
-    return of_own(settings, own)
+    factors = of_own(settings, own)
+    file = audited.checkpoints.parent / KEPT
+    file.touch(mode=0o600)
+    save_file({name: value.contiguous() for name, value in factors.items()}, file)
+    return factors
 
 
 def _debit(audited: Audited, run: AgreedRun, own: OwnImages) -> None:
@@ -53,4 +68,23 @@ def serve_adapter(audited: Audited, run: AgreedRun, developer: Connection, _link
     factors = trained(audited, run)
     developer.send(Kind.OPEN, pack(factors))
     audited.log("sensitive adapter released")
+    developer.receive(Kind.END, size=0)
+
+
+def serve_overlap(audited: Audited, run: AgreedRun, developer: Connection, links: Links) -> None:
+    """Release `adapter-gradient`: steps of ORTH-ADAPTER. One exact gradient gives the row space: no guarantee."""
+    hello = run.hello
+    dealer = links.connect("dealer")  # before a training that may take longer than it waits for us
+    other = columns(trained(audited, run), audited.settings.fairness.factors)
+    shape = OverlapShape.of(other, audited.settings.lora.rank)
+    steps = hello.epochs * steps_per_epoch(hello)
+    source = CorrelationSource("auditor", dealer, Plan(((shape.program(), steps),)))
+    party = Party("auditor", developer, source)
+    for step in range(steps):
+        links.where = f"step {step + 1} of {steps}"
+        announced, _ = decode_step(developer.receive(Kind.STEP, size=step_size(0)))
+        if announced != step:
+            raise ProtocolError(f"the developer announced step {announced} where {step} follows")
+        auditor_step(party, shape, other)
+    source.close()
     developer.receive(Kind.END, size=0)

@@ -78,10 +78,11 @@ class TrainingSettings(_Section):
 
 
 class FairnessSettings(_Section):
-    """Weight of the fairness term (absent: the method's default) and the criterion of ORTH."""
+    """Weight of the fairness term (absent: the method's default), criterion, and the factors of ORTH-ADAPTER."""
 
     weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     criterion: Literal["odds", "parity"] = "odds"
+    factors: Literal["A", "AB"] = "A"
 
 
 class AdversarySettings(_Section):

@@ -94,6 +94,6 @@ def test_settings_and_their_defaults_are_documented() -> None:
 
 
 def test_default_weights_are_documented() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| `([\w-]+)` \| ([\d.]+) \|$", SETTINGS.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `([\w-]+)` \| `([\w-]+)` \| ([\d.]+) \|$", SETTINGS.read_text(), re.MULTILINE)
     found = {(method.name, release): w for method in METHODS.values() for release, w in method.default_weight.items()}
     assert {(method, release): float(weight) for method, release, weight in rows} == found

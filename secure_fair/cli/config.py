@@ -44,6 +44,7 @@ COMMENTS = {
     "training.checkpoint_steps": "a checkpoint every so many steps, and after each epoch",
     "fairness": "the fairness term",
     "fairness.weight": "absent: by method and release, see docs/settings.md",
+    "fairness.factors": 'of `orth-adapter`: "A" or "AB"',
     "fairness.criterion": '"odds" (within each task class) or "parity"',
     "adversary": "of `adv`: plain SGD; its weight decay bounds the logits, which the secure sigmoid needs",
     "adversary.learning_rate": "of the adversary's SGD",

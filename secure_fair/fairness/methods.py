@@ -79,6 +79,14 @@ METHODS: Mapping[str, Method] = {
             {},
             own_images=True,
         ),
+        Method(
+            "orth-adapter",
+            ("adapter-gradient",),
+            {"adapter-gradient": 1.0},
+            "secure_fair.training.overlap:plain_overlap",
+            {},
+            own_images=True,
+        ),
     )
 }
 

@@ -92,7 +92,7 @@ def released_gradient(h: Tensor, gradient: Tensor, value: Tensor) -> Tensor:
     return result
 
 
-class _PlainTerm:
+class PlainTerm:
     """What terms without state and channels share."""
 
     def prepare(self, _labels: Tensor, _positions: Tensor, /) -> None:
@@ -108,7 +108,7 @@ class _PlainTerm:
         pass
 
 
-class NoTerm(_PlainTerm):
+class NoTerm(PlainTerm):
     """Fairness-unaware training (ERM): nothing is added."""
 
     name = "erm"
@@ -120,7 +120,7 @@ class NoTerm(_PlainTerm):
         return self._zero
 
 
-class PlainOrth(_PlainTerm):
+class PlainOrth(PlainTerm):
     """ORTH with the attributes `onehot` [N, K] in memory, rows by position."""
 
     name = "orth"
@@ -177,7 +177,7 @@ class AdversaryView:
         return objectives.adversary_start(self.features, columns, self.seed, self.biases)
 
 
-class PlainAdversary(_PlainTerm):
+class PlainAdversary(PlainTerm):
     """ADV with the adversary's `targets` [N, J] in memory, rows by position.
 
     Order inside a step: the representation's gradient is taken at the weights before their update. Weights are float64

@@ -17,6 +17,7 @@ from secure_fair.leakage.adapter import attack_adapter
 from secure_fair.leakage.aggregate import attack_moment, attack_responses
 from secure_fair.leakage.gradient import attack_gradient
 from secure_fair.leakage.material import Floats, Guess, Integers, People, Recovery, settings_of
+from secure_fair.leakage.row_space import attack_overlap
 from secure_fair.leakage.scoring import auc, inside_minus_outside, mean
 from secure_fair.privacy import disclosures
 from secure_fair.privacy.disclosures import Disclosure
@@ -44,6 +45,8 @@ def attack_run(
     opened = list(disclosures.read(folder))
     if not opened:
         raise RunError(f"{folder}: nothing has been opened, so there is nothing to attack; let the run finish")
+    if opened[0].release == "adapter-gradient":
+        return attack_overlap(run, opened, settings or settings_of(run))
     if opened[0].release not in _ATTACKS:
         raise RunError(f"{folder}: no attack knows the release `{opened[0].release}`")
     people = People.of(settings or settings_of(run), table, columns)

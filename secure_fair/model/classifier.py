@@ -69,6 +69,14 @@ class FairClassifier(nn.Module):
         """The adapter's and the head's parameters by name."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
+    def lora_parameters(self) -> dict[str, nn.Parameter]:
+        """The adapter's own parameters under the names that `factors` has."""
+        return {
+            name.removeprefix("adapted.").replace(".default.", "."): parameter
+            for name, parameter in self.trainable().items()
+            if ".lora_" in name
+        }
+
     def factors(self) -> lora.Factors:
         """Copies of the adapter's factors."""
         return lora.factors(self.adapted)

@@ -165,8 +165,8 @@ def html(found: Sequence[Line], rule: str) -> str:
     body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells(line)) + "</tr>" for line in found)
     notes = (
         "Means over seeds of the test split, with half the 95 % interval (Student's t). p utility, p bias: paired t "
-        "test against ERM of balanced accuracy and equalized-odds difference. p equivalence: two one-sided paired tests "
-        f"against the plaintext twin, margin {MARGIN:g}, the larger of both metrics; below 0.05 they are equivalent. "
+        "test against ERM of balanced accuracy and equalized-odds difference. p equivalence: two one-sided paired "
+        f"tests against the plaintext twin, margin {MARGIN:g}, the larger of both metrics; equivalent below 0.05. "
     )
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>secure-fair experiment</title>'

@@ -28,7 +28,7 @@ def prepared(folder: Path) -> Path:
     return world.once(folder, "data-own", make) / "prepared"
 
 
-def made(folder: Path, command: str, method: str, *more: str) -> Path:
+def made(folder: Path, command: str, method: str, *more: str, name: str = "") -> Path:
     """A run of `simulate` or `train` on these data."""
 
     def make(run: Path) -> None:
@@ -47,7 +47,7 @@ def made(folder: Path, command: str, method: str, *more: str) -> Path:
         text = world.done([*fixed, *more], run.with_suffix(".log"))
         (run / "said.txt").write_text(text)
 
-    return world.once(folder, f"own-{command}-{method}", make)
+    return world.once(folder, f"own-{command}-{method}{name}", make)
 
 
 def summary(run: Path) -> dict[str, Any]:
@@ -103,3 +103,22 @@ def test_an_auditor_without_images_says_so(shared: Path, tmp_path: Path) -> None
 def test_a_run_loads_with_timm_and_peft_alone(run: Path) -> None:
     with ProcessPoolExecutor(1, mp_context=world.server()) as pool:
         assert pool.submit(scores_again, run).result(world.PATIENCE) < 1e-5
+
+
+@pytest.mark.parametrize("factors", ["A", "AB"])
+def test_the_overlap_equals_plaintext_and_gives_the_row_space_away(shared: Path, factors: str) -> None:
+    """Step by step, up to the rounding of factors of about 0.1 to 2^-19; the attack reads all of the row space."""
+    more = ("--set", f"fairness.factors={factors}", "--set", "fairness.weight=3")
+    run = made(shared, "simulate", "orth-adapter", "--release", "adapter-gradient", *more, name=f"-{factors}")
+    plain = made(shared, "train", "orth-adapter", *more, name=f"-{factors}")
+    for mine, theirs in zip(steps(run), steps(plain), strict=True):
+        assert mine["task_loss"] == pytest.approx(theirs["task_loss"], abs=1e-5)
+        assert mine["fairness_value"] == pytest.approx(theirs["fairness_value"], rel=1e-3)
+    assert steps(run)[-1]["fairness_value"] < steps(run)[0]["fairness_value"]  # the penalty works
+    found = summary(run)
+    assert found["leakage"]["row_space"]["recovered"] > 0.99 > 10 * found["leakage"]["row_space"]["by_chance"]
+    assert found["privacy"]["epsilon"] is None
+    assert found["cost"]["bytes_sent"] + found["cost"]["bytes_received"] >= found["cost"]["floor_bytes"] > 0
+    assert "the row space of a LoRA" in " ".join((run / "said.txt").read_text().split())
+    kept = run / "auditor" / "sensitive.safetensors"
+    assert kept.stat().st_mode & 0o777 == 0o600

@@ -265,12 +265,17 @@ class Forked:
 
 
 def done(
-    arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None, *, fresh: bool = False
+    arguments: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    fresh: bool = False,
+    patience: float = PATIENCE,
 ) -> str:
     """Run a command to its good end and return what it printed."""
     command = Command.start(arguments, log, environment, fresh=fresh)
     try:
-        code = command.wait()
+        code = command.wait(patience)
     finally:
         command.kill()
     assert code == 0, command.text

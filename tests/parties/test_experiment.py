@@ -1,0 +1,132 @@
+"""`secure-fair experiment` on a small grid, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from parties import experiment
+from parties.experiment_file import load
+from secure_fair.errors import SettingsError
+from tests.parties import world
+from tests.parties.test_simulate import flat
+
+RECIPES = Path(__file__).parents[2] / "benchmarks" / "experiments"
+SMALL = """
+seeds = 1
+arms = ["orth"]
+auditor_images = 0.2
+[weights]
+orth = [1.0, 50.0]
+[[pairs]]
+name = "age-race"
+layout = "utkface"
+task = "Age"
+attribute = "Race"
+age_bins = [40, 60]
+faces = { count = 120, correlation = 0.7, size = 48 }
+[settings.data]
+image_size = 48
+[settings.model]
+backbone = "demo_vit"
+weights = "random"
+[settings.training]
+epochs = 1
+batch_size = 32
+device = "cpu"
+threads = 1
+"""
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.name)
+def test_recipes_are_sound(recipe: Path) -> None:
+    found = load(recipe)
+    assert found.parsed()[0] == ("erm", None)
+    assert str(found.max_loss) in found.rule
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("seeds = 1", "seed = 1", "did you mean `seeds`"),
+        ('["orth"]', '["adv"]', "add it to `arms`"),
+        ('["orth"]', '["orth adapter"]', "no release `adapter`"),
+        ("faces = {", 'root = "somewhere"\nfaces = {', "name either `root`"),
+    ],
+)
+def test_a_wrong_file_is_explained(tmp_path: Path, old: str, new: str, said: str) -> None:
+    file = tmp_path / "grid.toml"
+    file.write_text(SMALL.replace(old, new))
+    with pytest.raises(SettingsError, match=said):
+        load(file)
+
+
+def test_a_grid_is_run_once_and_resumed(tmp_path: Path) -> None:
+    file, out = tmp_path / "grid.toml", tmp_path / "out"
+    file.write_text(SMALL)
+    text = world.done(["experiment", str(file), "--out", str(out)], tmp_path / "log")
+    assert "smallest equalized-odds difference on the validation split" in text
+    result = json.loads((out / "results.json").read_text())
+    assert [(row["method"], row["release"], row["arm"]) for row in result["rows"]] == [
+        ("erm", "none", "plaintext"),
+        ("orth", "none", "plaintext"),
+    ]
+    assert result["choices"]["age-race"]["orth"] in (1.0, 50.0)
+    assert result["rows"][1]["weight"] == result["choices"]["age-race"]["orth"]
+    assert len(result["rows"][0]["metrics"]["by_group"]) == 5  # races by the data set's names; two have nobody
+    assert {path.name for path in out.iterdir()} >= {"table.csv", "table.tex", "table.html", "rule.txt", "choices.json"}
+
+    before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/summary.json")}
+    (gone,) = out.glob("runs/age-race/erm-*")
+    (gone / "summary.json").unlink()
+    (gone.with_name(f"{gone.name}.partial")).mkdir()  # as an interruption leaves it
+    said = world.done(["experiment", str(file), "--out", str(out)], tmp_path / "again")
+    assert "1 of 1: age-race erm-plaintext" in said
+    after = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/summary.json")}
+    assert {path for path in before if after[path] != before[path]} == {gone / "summary.json"}
+
+    file.write_text(SMALL.replace("epochs = 1", "epochs = 2"))
+    command = world.Command.start(["experiment", str(file), "--out", str(out)], tmp_path / "other")
+    assert command.wait() == 1
+    assert any("made with other settings" in line for line in command.errors)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_small_recipe_with_secure_arms(tmp_path: Path) -> None:
+    """Both layouts, three groups and three classes, workers; what is secure equals its twin."""
+    world.done(
+        ["experiment", str(RECIPES / "small.toml"), "--out", str(tmp_path / "out"), "--workers", "2"],
+        tmp_path / "log",
+        fresh=True,
+        patience=800.0,
+    )
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert len(rows) == 2 * 2 * 5
+    of = {(row["pair"], row["seed"], row["method"], row["arm"]): row["metrics"] for row in rows}
+    for (pair, seed, method, arm), metrics in of.items():
+        if arm == "secure":
+            assert flat(metrics) == pytest.approx(flat(of[pair, seed, method, "plaintext"]), abs=1e-9, nan_ok=True)
+    assert len({row["pair"] for row in rows}) == 2
+
+
+def test_the_rule_reads_validation_rows_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hand-made validation metrics: too inaccurate, fair, unfair; and none that is accurate enough."""
+    file = tmp_path / "grid.toml"
+    file.write_text(SMALL.replace("[1.0, 50.0]", "[1.0, 50.0, 9.0]"))
+    scores = {0.0: (0.80, 0.4), 1.0: (0.79, 0.3), 50.0: (0.60, 0.0), 9.0: (0.78, 0.1)}
+    asked = []
+
+    def metrics(path: Path, _table: object, _column: str, split: str) -> dict[str, float]:
+        asked.append(split)
+        weight = float(path.parts[-3].split("-w")[1].split("-")[0])
+        return dict(zip(("balanced_accuracy", "equalized_odds_difference"), scores[weight], strict=True))
+
+    monkeypatch.setattr("secure_fair.training.summary.group_metrics", metrics)
+    monkeypatch.setattr("secure_fair.training.run_folder.read_table", lambda *_: None)
+    assert experiment._choose(load(file), tmp_path) == {"age-race": {"orth": 9.0}}
+    scores |= {1.0: (0.5, 0.3), 9.0: (0.6, 0.1), 50.0: (0.7, 0.9)}
+    assert experiment._choose(load(file), tmp_path) == {"age-race": {"orth": 50.0}}
+    assert set(asked) == {"val"}
