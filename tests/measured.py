@@ -5,9 +5,9 @@ A comment before a paragraph, a table or a code block names the file, and a poin
     <!-- measured: benchmarks/results/demo/compare.json
     rows/0/metrics/accuracy rows/0/metrics/auc*100 - overhead/orth/gradient -->
 
-`-` skips a number that was not measured (a seed, a setting); `*100` scales; `a+b` is a sum, `a~b` a difference. A
-printed number has to be the value in the file, rounded to the digits that are printed. A block whose numbers come from
-elsewhere follows `<!-- not measured: why -->`.
+`-` skips a number that was not measured (a seed, a setting); `*100` scales; `a+b` is a sum, `a~b` a difference;
+`rows/{0,1}/x` is two pointers. A printed number has to be the value in the file, rounded to the digits that are
+printed. A block whose numbers come from elsewhere follows `<!-- not measured: why -->`.
 
 After a new measurement `python -m tests.measured README.md` writes the new numbers into a page.
 """
@@ -50,8 +50,18 @@ def blocks(page: Path) -> Iterator[Block]:
         elif found[1]:
             yield Block(page, text[found.end() :], marked=True)
         else:
-            source, *pointers = found[2].split()
-            yield Block(page, text[found.end() :], True, source, tuple(pointers))
+            source, *written = found[2].split()
+            pointers = tuple(pointer for entry in written for pointer in expanded(entry))
+            yield Block(page, text[found.end() :], True, source, pointers)
+
+
+def expanded(pointer: str) -> list[str]:
+    """`rows/0/{a,b}/c` is `rows/0/a/c` and `rows/0/b/c`."""
+    found = re.search(r"\{([^{}]*)\}", pointer)
+    if found is None:
+        return [pointer]
+    ways = [pointer[: found.start()] + way + pointer[found.end() :] for way in found[1].split(",")]
+    return [one for way in ways for one in expanded(way)]
 
 
 def _parts(lines: Iterable[str]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.measured import DECIMAL, ROOT, Block, agrees, blocks, load, main, numbers, provenance, value
+from tests.measured import DECIMAL, ROOT, Block, agrees, blocks, expanded, load, main, numbers, provenance, value
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
 BLOCKS = [block for page in PAGES for block in blocks(page)]
@@ -86,6 +86,10 @@ def test_a_wrong_number_is_found(tmp_path: Path) -> None:
     assert fence.text.count("```") == 2
     assert quarter.marked
     assert DECIMAL.findall(loose.text) == ["0.75"]
+
+
+def test_braces_stand_for_several_pointers() -> None:
+    assert expanded("a/{b,c}/{d,e}*2") == ["a/b/d*2", "a/b/e*2", "a/c/d*2", "a/c/e*2"]
 
 
 def test_numbers_are_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--out", type=PATH, help="File to write; by default DIR/report.html.")
 @console.json_option
 def report(folder: Path, out: Path | None, as_json: bool) -> None:
-    """Write one HTML page about DIR: a folder that compare, simulate, train or audit has written.
+    """Write one HTML page about DIR: a folder that compare, simulate, train, audit or experiment has written.
 
     The page holds everything it shows, asks nothing of any network, and is light or dark as the reader's system is.
     """

@@ -15,7 +15,7 @@ from secure_fair.privacy import disclosures
 from secure_fair.report.arms import Arm, Row, group
 from secure_fair.report.curves import read_steps
 
-COMPARISON, RUN, AUDIT = "compare.json", "summary.json", "audit.json"
+COMPARISON, RUN, AUDIT, EXPERIMENT = "compare.json", "summary.json", "audit.json", "results.json"
 VERSION = 1
 
 
@@ -30,7 +30,10 @@ class Opened:
 
 @dataclass(frozen=True)
 class Material:
-    """All that a page shows. Curves, disclosures and policies are those of the runs that are still there, by row."""
+    """All that a page shows. Curves, disclosures and policies are those of the runs that are still there, by row.
+
+    pairs: of an experiment, the rows of each pair of task and attribute.
+    """
 
     source: Path
     rows: tuple[Row, ...] = ()
@@ -39,6 +42,7 @@ class Material:
     curves: Mapping[int, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     opened: Mapping[int, Sequence[Opened]] = field(default_factory=dict)
     policies: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    pairs: Mapping[str, Material] = field(default_factory=dict)
 
     @property
     def arms(self) -> list[Arm]:
@@ -64,12 +68,14 @@ def load(folder: Path) -> Material:
         places = [_inside(folder, row.get("run")) for row in rows] if isinstance(rows, list) else []
     elif (folder / RUN).is_file():
         rows, environment, places = [_json(folder / RUN)], {}, [folder]
+    elif (folder / EXPERIMENT).is_file():
+        return _experiment(folder)
     elif audit is not None:
         return Material(folder, audit=audit)
     else:
         raise RunError(
-            f"{folder}: no {COMPARISON}, {RUN} or {AUDIT} in it; name the --out folder of a finished `secure-fair "
-            "compare`, `simulate`, `train` or `audit` (a party's own folder has no group metrics to show)"
+            f"{folder}: no {COMPARISON}, {RUN}, {EXPERIMENT} or {AUDIT} in it; name the --out folder of a finished "
+            "`secure-fair compare`, `simulate`, `train`, `experiment` or `audit` (a party's own folder has no group metrics to show)"
         )
     rows = _checked(folder, rows)
     there = {number: run for number, run in enumerate(places) if run is not None and (run / "developer").is_dir()}
@@ -82,6 +88,15 @@ def load(folder: Path) -> Material:
         {n: _opened(run / "developer") for n, run in there.items()},
         {n: _policy(run / "auditor" / "policy.toml") for n, run in there.items()},
     )
+
+
+def _experiment(folder: Path) -> Material:
+    """Rows of results.json, all of them and pair by pair; runs are not looked into."""
+    rows = _checked(folder, _json(folder / EXPERIMENT).get("rows"))
+    pairs: dict[str, list[Row]] = {}
+    for row in rows:
+        pairs.setdefault(str(row.get("pair", "")), []).append(row)
+    return Material(folder, rows, pairs={name: Material(folder, tuple(own)) for name, own in pairs.items()})
 
 
 def _audit(file: Path) -> Mapping[str, Any]:

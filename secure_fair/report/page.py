@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ def render(found: Material) -> str:
 
 
 def _title(found: Material) -> str:
+    if found.pairs:
+        return f"Experiment: {len(found.pairs)} pair{'s' if len(found.pairs) > 1 else ''} of task and attribute"
     about = ", ".join(found.attributes or (found.audit or {}).get("metrics", ()))
     kind = "Comparison" if len(found.rows) > 1 else "Run" if found.rows else "Audit"
     return f"{kind}: fairness with respect to {about}" if about else kind
@@ -73,14 +76,15 @@ def _overview(found: Material) -> dict[str, Any]:
         {"reading": reading, "secure": own[0].secure, "arms": [(named[arm.name], _facts(found, arm)) for arm in own]}
         for reading, own in readings.items()
     ]
-    summary = [(None if arm is None else named[arm.name], text) for arm, text in words.lead(arms)]
+    told = [(None, words.of_pair(name, pair.arms)) for name, pair in found.pairs.items()] or words.lead(arms)
+    summary = [(None if arm is None else named[arm.name], text) for arm, text in told]
     if found.audit is not None:
         summary += [(audit.MODEL, text) for text in audit.lead(found.audit)]
         cards.append({"reading": audit.reading(found.audit), "secure": True, "arms": [(audit.MODEL, [])]})
     return {
         "arms": [*named.values(), *([] if found.audit is None else [audit.MODEL])],
         "summary": summary,
-        "glance": results.glance(found) if arms else None,
+        "glance": results.glance(found) if arms and not found.pairs else None,
         "cards": [card for card in cards if card["secure"]],
         "plain_cards": [card for card in cards if not card["secure"]],
         "auditor": words.AUDITOR if arms else words.AUDIT_AUDITOR,
@@ -103,6 +107,8 @@ def _sections(found: Material) -> Sequence[Section]:
     audited = [] if found.audit is None else audit.sections(found.audit)
     if not found.rows:
         return audited
+    if found.pairs:
+        return [*_of_pairs(found), accounts.settings(found)]
     made = [
         results.tradeoff(found),
         *groups.sections(found),
@@ -114,3 +120,12 @@ def _sections(found: Material) -> Sequence[Section]:
         accounts.settings(found),
     ]
     return [section for section in made if section is not None]
+
+
+def _of_pairs(found: Material) -> list[Section]:
+    """Utility and bias, and the groups, of each pair of an experiment."""
+    return [
+        replace(section, anchor=f"pair-{place}-{section.anchor}", title=f"{name}: {section.title}")
+        for place, (name, pair) in enumerate(found.pairs.items())
+        for section in (results.tradeoff(pair), *groups.sections(pair))
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from secure_fair.report.arms import BIAS, UTILITY, Arm, field, reference, twin
+from secure_fair.report.arms import BIAS, METRICS, UTILITY, Arm, Row, field, reference, twin
 from secure_fair.report.material import Opened
 from secure_fair.report.statistics import Estimate
 
@@ -156,13 +156,27 @@ def lead(arms: Sequence[Arm]) -> list[tuple[Arm | None, str]]:
     return said
 
 
+def of_pair(name: str, arms: Sequence[Arm]) -> str:
+    """A pair of an experiment: what ERM's bias is, and the smallest that each kind of protection reaches."""
+    erm = reference(arms)
+    text = f"{name}: without fairness a difference of {_value(None if erm is None else erm.metric(BIAS))}"
+    best: dict[str, tuple[float, Arm]] = {}
+    for arm in arms:
+        bias = arm.metric(BIAS)
+        if arm is not erm and bias is not None:
+            verdict = reading(arm).verdict
+            best[verdict] = min(best.get(verdict, (bias.mean, arm)), (bias.mean, arm), key=lambda found: found[0])
+    parts = [f"{_value(arm.metric(BIAS))} by {arm.name} ({verdict})" for verdict, (_, arm) in best.items()]
+    return f"{text}; at the least " + ", ".join(parts) + "." if parts else f"{text}."
+
+
 def _sentence(arm: Arm, erm: Arm | None, plaintext: Arm | None) -> str:
     bias, utility = arm.metric(BIAS), arm.metric(UTILITY)
     if bias is None:
         return f"{arm.name}: accuracy {_value(utility)}; without the attributes there is no group metric."
     text = f"{arm.name}: a difference of {_value(bias)} at accuracy {_value(utility)}"
     if plaintext is not None and _same(arm, plaintext):
-        text += ", equal to its plaintext twin in every digit"
+        text += ", equal to its plaintext twin in every digit shown"
     if erm is not None and (change := arm.minus(erm, BIAS)) is not None and change.low is not None:
         text += f"; against ERM {_value(change, sign=True)}, {_chance(change)}"
     return f"{text}. {protection(arm)}"
@@ -190,8 +204,13 @@ def _chance(change: Estimate) -> str:
 
 
 def _same(arm: Arm, plaintext: Arm) -> bool:
-    other = {row["seed"]: row["metrics"] for row in plaintext.rows}
-    return all(row["metrics"] == other.get(row["seed"]) for row in arm.rows)
+    """Whether every metric of every seed agrees in the digits that the page shows."""
+    other = {row["seed"]: _shown(row) for row in plaintext.rows}
+    return all(_shown(row) == other.get(row["seed"]) for row in arm.rows)
+
+
+def _shown(row: Row) -> list[str]:
+    return [str(value if value is None else round(value, 3)) for value in map(row["metrics"].get, METRICS)]
 
 
 def _share(value: Estimate | None) -> str:

@@ -192,6 +192,22 @@ def test_a_single_run_has_a_page(tmp_path: Path, number: int) -> None:
     assert ("Privacy spent" in found.text) is (row["arm"] == "secure")
 
 
+def test_an_experiment_has_a_page_pair_by_pair(tmp_path: Path) -> None:
+    rows = [
+        row | {"pair": pair, "weight": 1.0} for pair in ("Smiling by Male", HOSTILE) for row in seeded(demo_rows(), 2)
+    ]
+    (tmp_path / "results.json").write_text(json.dumps({"version": 1, "rows": rows}))
+    found = Outline(page.render(material.load(tmp_path)))
+    assert "Experiment: 2 pairs of task and attribute" in found.text
+    assert "Smiling by Male: Utility and bias" in found.text
+    erm, *others = (row["metrics"]["equalized_odds_difference"] + 0.005 for row in demo_rows())
+    assert f"Smiling by Male: without fairness a difference of {erm:.3f}" in found.text
+    assert f"{min(others[0], others[1]):.3f}" in found.text
+    ids = [attributes["id"] for _, attributes in found.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert "script" not in {tag for tag, _ in found.tags}
+
+
 def test_a_run_without_attributes_has_a_page(tmp_path: Path) -> None:
     row: dict[str, Any] = demo_rows()[0]
     row["metrics"] = {name: row["metrics"][name] for name in ("accuracy", "balanced_accuracy", "auc")}
@@ -216,7 +232,7 @@ def test_more_classes_have_a_page(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("other.json", "{}", "no compare.json, summary.json or audit.json"),
+        ("other.json", "{}", "no compare.json, summary.json, results.json or audit.json"),
         ("compare.json", "{", "cannot be read as JSON"),
         ("compare.json", "[]", "no JSON object"),
         ("compare.json", '{"rows": []}', "no results yet"),
