@@ -75,7 +75,8 @@ def load(folder: Path) -> Material:
     else:
         raise RunError(
             f"{folder}: no {COMPARISON}, {RUN}, {EXPERIMENT} or {AUDIT} in it; name the --out folder of a finished "
-            "`secure-fair compare`, `simulate`, `train`, `experiment` or `audit` (a party's own folder has no group metrics to show)"
+            "`secure-fair compare`, `simulate`, `train`, `experiment` or `audit` (a party's own folder has no group "
+            "metrics to show)"
         )
     rows = _checked(folder, rows)
     there = {number: run for number, run in enumerate(places) if run is not None and (run / "developer").is_dir()}
