@@ -122,7 +122,7 @@ def connected(settings: Settings, method_name: str, release: str, plan: Training
     began = time.perf_counter()
     method = methods.get(method_name)
     method.require_release(release)
-    _check(settings, release, plan)
+    _check(settings, method, release, plan)
     out.mkdir(parents=True, exist_ok=True)
     own = {"batch_size": plan.batch_size, "epochs": plan.epochs}
     settings = settings.model_copy(update={"training": settings.training.model_copy(update=own)})
@@ -191,7 +191,9 @@ def simulated(
                 raise
 
 
-def _check(settings: Settings, release: str, plan: TrainingPlan) -> None:
+def _check(settings: Settings, method: methods.Method, release: str, plan: TrainingPlan) -> None:
+    if method.own_images:
+        raise SettingsError(f"method `{method.name}` works on our own backbone and adapter; use orth, adv or ent")
     if release not in RELEASES:
         raise SettingsError(f"a loop of your own has the releases {', '.join(RELEASES)}; choose one of them")
     if release != "gradient" and plan.features is None:

@@ -74,6 +74,14 @@ _READINGS = {
         "The auditor was not asked. What images and labels tell of attributes, the developer knew before.",
     ),
 }
+_ENTROPY = Reading(
+    _EXPOSED,
+    _OPEN,
+    "The developer can read the adversary, which predicts the attribute of anybody",
+    "The exact gradient of every record was opened in every step. With entropy it tells the direction of the hidden "
+    "adversary rather than each record\u2019s group, and from an adversary followed over the steps the attributes that "
+    "trained it can be solved for where a batch has few records. There is no epsilon.",
+)
 _PLAINTEXT = Reading(
     _EXPOSED,
     _OPEN,
@@ -113,6 +121,8 @@ def reading(arm: Arm) -> Reading:
     """What the developer got in this arm."""
     if not arm.secure and arm.method != "erm":
         return _PLAINTEXT
+    if (arm.method, arm.release) == ("ent", "gradient"):
+        return _ENTROPY
     return _READINGS.get(arm.release, _UNKNOWN)
 
 

@@ -13,8 +13,10 @@ import pytest
 
 from secure_fair.cli.main import run
 from secure_fair.errors import RunError
-from secure_fair.report import material, page
-from secure_fair.report.palette import DARK, LIGHT, PAIRS, contrast
+from secure_fair.fairness.methods import METHODS
+from secure_fair.report import material, page, words
+from secure_fair.report.arms import Arm
+from secure_fair.report.palette import DARK, LIGHT, PAIRS, RELEASES, contrast
 from tests.report.world import DEMO, comparison, demo_rows, run_files, seeded
 
 HOSTILE = "</style></svg><script>alert(1)</script>\"'><img src=x onerror=alert(2)>&{{ 7*7 }}"
@@ -161,6 +163,17 @@ def test_an_unknown_release_counts_as_no_protection(tmp_path: Path) -> None:
     assert "A release that this report does not know" in text
     assert "orth, telepathy: a difference of" in text
     assert "no protection" in text.split("orth, telepathy: a difference of")[1][:300]
+
+
+def test_every_release_that_there_is_has_a_reading() -> None:
+    unknown = words.reading(Arm("orth", "telepathy", True, ()))
+    for method in METHODS.values():
+        for release in method.releases:
+            found = words.reading(Arm(method.name, release, release != "none", ()))
+            assert found is not unknown, (method.name, release)
+            assert (found.severity == "bounded") is (release in ("moment", "randomized-response"))
+            assert bool(found.assumption) is (found.severity == "bounded")
+            assert release in (*RELEASES, "none")
 
 
 def test_a_comparison_without_its_runs_has_no_curves() -> None:
