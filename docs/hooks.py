@@ -9,17 +9,30 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-ABOVE = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "THIRD_PARTY_NOTICES.md", "LICENSE")
+ABOVE = {"README.md": "index.md"} | {
+    name: name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "THIRD_PARTY_NOTICES.md", "LICENSE")
+}
+LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config: Any) -> Files:
     """README.md is the site's first page; the others keep their names."""
-    for name, source in {"index.md": "README.md", **{name: name for name in ABOVE}}.items():
-        files.append(File.generated(config, name, content=(ROOT / source).read_text(encoding="utf-8")))
+    for name, place in ABOVE.items():
+        files.append(File.generated(config, place, content=(ROOT / name).read_text(encoding="utf-8")))
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Links as they are on the site: docs/x.md from above, ../x.md from below."""
-    markdown = re.sub(r"\]\((?:\.\./)?README\.md", "](index.md", markdown)
-    return re.sub(r"\]\((?:docs/|\.\./)", "](", markdown)
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Links as they are on the site; one to a file of the checkout that no page shows becomes its text."""
+    above = page.file.src_uri in ABOVE.values()
+
+    def moved(found: re.Match[str]) -> str:
+        text, target, anchor = found[1], found[2], found[3] or ""
+        name = target.removeprefix("../")
+        if "://" in target or (not above and name == target):
+            return found[0]
+        if name in ABOVE:
+            return f"[{text}]({ABOVE[name]}{anchor})"
+        return f"[{text}]({name.removeprefix('docs/')}{anchor})" if name.startswith("docs/") else text
+
+    return LINK.sub(moved, markdown)
