@@ -17,7 +17,7 @@ from typing import Any
 
 from parties.simulation import Simulation, simulate
 from secure_fair.errors import RunError
-from secure_fair.fairness import methods
+from secure_fair.fairness import methods, verdict
 from secure_fair.report import arms as by_arm
 from secure_fair.report import curves
 from secure_fair.settings import Settings
@@ -25,6 +25,7 @@ from secure_fair.training.baseline import run_plaintext
 from secure_fair.training.summary import commit, versions
 
 VERSION = 1
+PRIVATE = ("moment", "randomized-response")  # releases that a later run may start from
 Progress = Callable[[str], None]
 
 
@@ -69,6 +70,7 @@ def compare(
     rows: list[dict[str, Any]] = []
     released: dict[str, Path] = {}
     erm: dict[int, Path] = {}
+    unaware: dict[int, dict[str, Any]] = {}
     for number, arm in enumerate(chosen, start=1):
         run = out / "runs" / arm.name
         say(f"arm {number} of {len(chosen)}: {arm.name}")
@@ -85,10 +87,13 @@ def compare(
             row = simulate(
                 Simulation(seeded, config, own, arm.method, arm.release, run, reuse=reuse, reference=erm.get(arm.seed))
             )
-            if arm.release != "gradient" and settings.privacy.refresh == "once":
+            if arm.release in PRIVATE and settings.privacy.refresh == "once":
                 released.setdefault(arm.release, run)
         if arm.method == "erm":
             erm[arm.seed] = run
+            unaware[arm.seed] = row["metrics"]
+        for text in verdict.of_summary(row, unaware.get(arm.seed)):
+            say(f"warning: {arm.name}: {text}")
         rows.append({**row, "arm": "plaintext" if arm.release is None else "secure", "run": str(run.relative_to(out))})
     result = {
         "version": VERSION,

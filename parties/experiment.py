@@ -19,7 +19,7 @@ from parties.experiment_file import Experiment, Pair
 from secure_fair.data.faces import start_worker
 from secure_fair.data.source import Source
 from secure_fair.errors import RunError
-from secure_fair.fairness import methods
+from secure_fair.fairness import methods, verdict
 
 VERSION = 1
 Say = Callable[[str], None]
@@ -59,10 +59,33 @@ def run_experiment(
         _write(out / "choices.json", {"rule": experiment.rule, "weights": choices})
         jobs = list(_grid(experiment, choices))
         pool.run(jobs)
+    return _collect(experiment, out, choices, jobs, say)
+
+
+def table_of_complete(experiment: Experiment, out: Path, say: Say) -> dict[str, Any]:
+    """OUT/results.json of the complete runs, running nothing. Raises RunError before the weights are chosen."""
+    try:
+        choices = json.loads((out / "choices.json").read_text())["weights"]
+    except OSError:
+        raise RunError(f"{out}: the weights have not been chosen yet; let the experiment run on") from None
+    jobs = list(_grid(experiment, choices))
+    complete = [job for job in jobs if (_folder(out, job) / "summary.json").exists()]
+    say(f"{len(complete)} of {len(jobs)} runs are complete")
+    return _collect(experiment, out, choices, complete, say)
+
+
+def _collect(
+    experiment: Experiment, out: Path, choices: dict[str, dict[str, float]], jobs: Sequence[Job], say: Say
+) -> dict[str, Any]:
+    """Write results.json, and warn of runs that went wrong."""
     rows = [
         {"pair": job.pair, "weight": job.weight, **json.loads((_folder(out, job) / "summary.json").read_text())}
         for job in jobs
     ]
+    unaware = {(row["pair"], row["seed"]): row["metrics"] for row in rows if row["method"] == "erm"}
+    for job, row in zip(jobs, rows, strict=True):
+        for text in verdict.of_summary(row, unaware.get((row["pair"], row["seed"]))):
+            say(f"warning: {job.pair} {job.name}: {text}")
     pairs = {pair.name: {"task": pair.task, "attribute": pair.attribute} for pair in experiment.pairs}
     result = {"version": VERSION, "rule": experiment.rule, "pairs": pairs, "choices": choices, "rows": rows}
     _write(out / "results.json", result)

@@ -17,8 +17,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--out", type=PATH, required=True, help="Folder; complete runs in it are not run again.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings at once.")
 @click.option("--device", "devices", multiple=True, help="Device of the workers' trainings in turn; repeat it.")
+@click.option("--table-only", is_flag=True, help="Run nothing; write the table of the runs that are complete.")
 @console.json_option
-def experiment(file: Path, out: Path, workers: int, devices: tuple[str, ...], as_json: bool) -> None:
+def experiment(file: Path, out: Path, workers: int, devices: tuple[str, ...], table_only: bool, as_json: bool) -> None:
     """Run the grid of FILE: data, choice of weights on the validation split, trainings, the table.
 
     Writes OUT/results.json, choices.json, table.csv, table.tex and table.html, and a run folder for each training.
@@ -31,7 +32,10 @@ def experiment(file: Path, out: Path, workers: int, devices: tuple[str, ...], as
     try:
         with console.Reporter() as report:
             report.line(plan.rule)
-            result = grid.run_experiment(plan, out, report.line, report, workers=workers, devices=devices)
+            if table_only:
+                result = grid.table_of_complete(plan, out, report.line)
+            else:
+                result = grid.run_experiment(plan, out, report.line, report, workers=workers, devices=devices)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"{out}: interrupted; the same command goes on with the next training") from None
     lines = table.write(result, out)

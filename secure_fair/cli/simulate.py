@@ -9,6 +9,7 @@ import click
 from secure_fair import settings
 from secure_fair.cli import console
 from secure_fair.errors import InterruptedRunError
+from secure_fair.fairness import verdict
 from secure_fair.fairness.methods import METHODS
 
 PATH = click.Path(path_type=Path)
@@ -54,6 +55,8 @@ def simulate(
         summary = run(Simulation(effective, file, overrides, method, release, out, policy, resume, reuse))
     except KeyboardInterrupt:
         raise InterruptedRunError(f"{out}: interrupted; all three parties have been stopped") from None
+    for text in verdict.of_summary(summary):
+        console.warn(text)
     if as_json:
         console.print_json(summary)
         return

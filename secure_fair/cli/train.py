@@ -9,6 +9,7 @@ import click
 from secure_fair import settings
 from secure_fair.cli import console
 from secure_fair.errors import InterruptedRunError
+from secure_fair.fairness import verdict
 from secure_fair.fairness.methods import METHODS
 
 PATH = click.Path(path_type=Path)
@@ -46,6 +47,8 @@ def train(
             )
     except KeyboardInterrupt:
         raise InterruptedRunError(f"{out}: interrupted; the same command with --resume continues the run") from None
+    for text in verdict.of_summary(summary):
+        console.warn(text)
     if as_json:
         console.print_json(summary)
         return

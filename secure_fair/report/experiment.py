@@ -48,7 +48,7 @@ def lines(result: Mapping[str, Any]) -> list[Line]:
         groups.setdefault((row["pair"], row["method"], arm), {})[row["seed"]] = row
     found = []
     for (pair, method, arm), rows in groups.items():
-        erm, twin = groups[(pair, "erm", "plaintext")], groups.get((pair, method, "plaintext"))
+        erm, twin = groups.get((pair, "erm", "plaintext"), {}), groups.get((pair, method, "plaintext"))
         weights = {row["weight"] for row in rows.values()}
         same = arm != "plaintext" and twin is not None and {row["weight"] for row in twin.values()} == weights
         found.append(

@@ -53,17 +53,15 @@ def write_summary(
     """
     file = run / "developer" / "predictions.csv"
     by_attribute = {column: group_metrics(file, table, column) for column in table.codes} if table else {}
-    if by_attribute:
-        results = next(iter(by_attribute.values()))
-    else:
-        found = predictions.read(file, "test")
-        results = metrics.overall(found.labels, found.scores)
+    found = predictions.read(file, "test")
+    results = next(iter(by_attribute.values())) if by_attribute else metrics.overall(found.labels, found.scores)
     summary = {
         "version": VERSION,
         "method": method,
         "release": release,
         "arm": arm,
         "seed": settings.training.seed,
+        "classes": list(found.classes),
         "metrics": results,
         **({"metrics_by_attribute": by_attribute} if len(by_attribute) > 1 else {}),
         **({"privacy": privacy} if privacy is not None else {}),

@@ -87,6 +87,11 @@ def test_a_grid_is_run_once_and_resumed(tmp_path: Path) -> None:
     after = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/summary.json")}
     assert {path for path in before if after[path] != before[path]} == {gone / "summary.json"}
 
+    (gone / "summary.json").unlink()
+    said = world.done(["experiment", str(file), "--out", str(out), "--table-only"], tmp_path / "table")
+    assert "1 of 2 runs are complete" in said
+    assert len(json.loads((out / "results.json").read_text())["rows"]) == 1
+
     file.write_text(SMALL.replace("epochs = 1", "epochs = 2"))
     command = world.Command.start(["experiment", str(file), "--out", str(out)], tmp_path / "other")
     assert command.wait() == 1
