@@ -43,21 +43,24 @@ def run_audit_auditor(settings: Settings, policy: Policy, ledger_path: Path, out
         raise SettingsError("attributes.file and attributes.columns are both needed by the auditor")
     require_size(tables_of(settings.attributes.columns, policy))
     table = read_audit_table(settings.attributes.file, settings.attributes.columns, policy)
-    with Ledger(ledger_path, policy.person is not None) as ledger:
+    by_person = policy.person is not None
+    Ledger(ledger_path, by_person).close()  # what is wrong with it is said before anybody comes
 
-        def session(links: Links, guests: dict[str, Guest], journal: Journal) -> None:
+    def session(links: Links, guests: dict[str, Guest], journal: Journal) -> None:
+        # Opened for each audit: a failure interrupts in the middle of anything, and closing it takes that back.
+        with Ledger(ledger_path, by_person) as ledger:
             audit = _Audit(settings, policy, table, ledger, links, guests["developer"])
             audit.agree()
             journal("audit accepted", mode=policy.audits, records=audit.hello.records)
             audit.serve()
-            journal("counts released")
-            developer = guests["developer"].connection
-            if policy.audit_to == "both":
-                report = json.loads(bytes(developer.receive(Kind.REPORT, max_size=MAX_REPORT_BYTES)))
-                (out / "audit.json").write_text(json.dumps(report, indent=2) + "\n")
-            developer.receive(Kind.END, size=0)
+        journal("counts released")
+        developer = guests["developer"].connection
+        if policy.audit_to == "both":
+            report = json.loads(bytes(developer.receive(Kind.REPORT, max_size=MAX_REPORT_BYTES)))
+            (out / "audit.json").write_text(json.dumps(report, indent=2) + "\n")
+        developer.receive(Kind.END, size=0)
 
-        serve("auditor", settings.network, out, ("developer",), session, forever=forever)
+    serve("auditor", settings.network, out, ("developer",), session, forever=forever)
 
 
 @dataclass(repr=False)

@@ -43,16 +43,19 @@ def run_auditor(settings: Settings, policy: Policy, ledger_path: Path, out: Path
     """Serve one run, or one after another. Raises what ended it; the developer has been told by then."""
     table = _read_table(settings, policy)
     ids = tuple(sorted(table.ids))
-    with Ledger(ledger_path, policy.person is not None) as ledger:
+    by_person = policy.person is not None
+    Ledger(ledger_path, by_person).close()  # what is wrong with it is said before anybody comes
 
-        def session(links: Links, guests: dict[str, Guest], journal: Journal) -> None:
-            developer = guests["developer"]
+    def session(links: Links, guests: dict[str, Guest], journal: Journal) -> None:
+        developer = guests["developer"]
+        # Opened for each run: a failure interrupts in the middle of anything, and closing it takes that back.
+        with Ledger(ledger_path, by_person) as ledger:
             audited = Audited(
                 settings, policy, table, ids, ledger, journal, developer.fingerprint, out / CHECKPOINTS_FOLDER
             )
             _run(audited, developer.connection, links)
 
-        serve("auditor", settings.network, out, ("developer",), session, forever=forever)
+    serve("auditor", settings.network, out, ("developer",), session, forever=forever)
 
 
 def _run(audited: Audited, developer: Connection, links: Links) -> None:

@@ -7,7 +7,7 @@ import signal
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -41,7 +41,8 @@ class Links:
         self._identity = _identity(network)
         self._open: list[Connection] = []
         self._failure: TransportError | None = None
-        self._closing = False
+        self._closing = self._terminated = False
+        self._held = 0  # blocks that must not be interrupted, one inside of the other
         self.where = ""  # what the run is at, for the words of an error: "step 12 of 500"
 
     def connect(self, peer: str) -> Connection:
@@ -53,8 +54,12 @@ class Links:
         # An auditor that is busy says so, unless it is just ending a run; a dealer follows it from run to run.
         limit = self._network.start_timeout_seconds
         busy = limit if peer == "dealer" else ENDING_SECONDS
-        sock = tls.connect(address, context, peer, self.pins(peer), limit, busy=busy)
-        return self.take(sock, peer)
+
+        def attempt(connect: Callable[[], ssl.SSLSocket]) -> Connection:
+            with self.undisturbed():
+                return self.take(connect(), peer)
+
+        return tls.connect_by(attempt, address, context, peer, self.pins(peer), limit, busy=busy)
 
     def acceptor(self) -> Acceptor:
         """Open our port."""
@@ -79,25 +84,46 @@ class Links:
     def take(self, sock: ssl.SSLSocket, peer: str) -> Connection:
         """The channel over a socket that has been accepted."""
         network = self._network
-        connection = Connection(
-            sock,
-            peer,
-            timeout_seconds=network.timeout_seconds,
-            idle_seconds=network.idle_timeout_seconds,
-            on_failure=self._failed,
-        )
-        self._open.append(connection)
+        with self.undisturbed():  # else nobody would own the channel, and close it
+            connection = Connection(
+                sock,
+                peer,
+                timeout_seconds=network.timeout_seconds,
+                idle_seconds=network.idle_timeout_seconds,
+                on_failure=self._failed,
+            )
+            self._open.append(connection)
         return connection
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """What would interrupt the block is raised at its end: for what must not be left half-done."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+            self.interrupt()
 
     def _failed(self, error: TransportError) -> None:
         if self._failure is None and not self._closing:
             self._failure = error
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
+    def terminate(self) -> None:
+        """SIGTERM has come."""
+        self._terminated = True
+        self.interrupt()
+
     def interrupt(self) -> None:
-        """Runs in the main thread, for the signal."""
+        """Runs in the main thread, for the signals."""
+        if self._held:
+            return
+        if self._terminated:
+            self._terminated = False
+            raise InterruptedRunError("stopped by SIGTERM")
         if self._failure is not None and not self._closing:
-            raise self._failure
+            raise type(self._failure)(*self._failure.args)  # a fresh one: tracebacks keep what they mention alive
 
     def locate(self, error: SecureFairError) -> None:
         """Let the error say where the run was."""
@@ -124,7 +150,7 @@ def opened(network: NetworkSettings) -> Iterator[Links]:
         links.interrupt()
 
     def on_term(_: int, __: FrameType | None) -> None:
-        raise InterruptedRunError("stopped by SIGTERM")
+        links.terminate()
 
     before = {
         signal.SIGUSR1: signal.signal(signal.SIGUSR1, on_failure),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -22,17 +23,20 @@ from parties.links import Links, opened
 from secure_fair.errors import (
     InterruptedRunError,
     LedgerError,
+    PeerLostError,
     ProtocolError,
     RefusedError,
     SecureFairError,
     TransportError,
 )
 from secure_fair.settings import NetworkSettings
+from secure_fair.transport.accept import Acceptor
 from secure_fair.transport.frames import Connection
-from secure_fair.transport.tls import fingerprint_at
+from secure_fair.transport.tls import Pins, fingerprint_at
 
 HEALTH = "health.json"  # in a party's folder; a service that lives writes it anew every HEALTH_SECONDS
 HEALTH_SECONDS = 10.0
+_GLANCE_SECONDS = 0.5
 JOURNALLED = 6  # every so many of them are written into the log too
 _MEBIBYTE = 2**20 if sys.platform == "darwin" else 2**10  # in units of getrusage
 
@@ -64,7 +68,7 @@ def serve(
         door.acceptor() as acceptor,
         Health(party, acceptor.address, out if forever else None, journal) as health,
     ):
-        pins = {guest: door.pins(guest) for guest in guests}
+        pins: dict[str, Pins] = {guest: door.pins(guest) for guest in guests}
         journal("listening", address=acceptor.address)
         while True:
             health.now("waiting")
@@ -72,14 +76,16 @@ def serve(
             health.now("serving")
             began = time.monotonic()
             try:
-                with opened(network) as links:
+                # A failure interrupts the main thread until the links are closed: turning away must end after that.
+                with contextlib.ExitStack() as afterwards, opened(network) as links:
                     come = {first: Guest(links.take(sock, first), fingerprint_at(sock))}
+                    deadline = began + network.start_timeout_seconds
                     while missing := {guest: each for guest, each in pins.items() if guest not in come}:
-                        guest, sock = acceptor.accept(missing, network.start_timeout_seconds, busy=pins)
-                        come[guest] = Guest(links.take(sock, guest), fingerprint_at(sock))
+                        _await(links, acceptor, missing, come, pins, deadline)
                     journal("connected", **{guest: each.fingerprint for guest, each in come.items()})
-                    with acceptor.turning_away(pins):
-                        session(links, come, journal)
+                    with links.undisturbed():
+                        afterwards.enter_context(acceptor.turning_away(pins))
+                    session(links, come, journal)
             except (SecureFairError, OSError) as error:
                 health.failed += 1
                 journal("run failed", reason=_public(error), seconds=round(time.monotonic() - began, 3))
@@ -91,6 +97,29 @@ def serve(
                 journal("run ended", seconds=round(time.monotonic() - began, 3))
                 if not forever:
                     return
+
+
+def _await(
+    links: Links,
+    acceptor: Acceptor,
+    missing: dict[str, Pins],
+    come: dict[str, Guest],
+    pins: dict[str, Pins],
+    deadline: float,
+) -> None:
+    """Wait a moment for one of `missing`; whoever has come must still be there, or the next one would wait with it."""
+    with links.undisturbed():
+        try:
+            guest, sock = acceptor.accept(missing, _GLANCE_SECONDS, busy=pins)
+            come[guest] = Guest(links.take(sock, guest), fingerprint_at(sock))
+        except PeerLostError:
+            if time.monotonic() >= deadline:
+                names = " and ".join(missing)
+                raise PeerLostError(
+                    f"{names} did not come to {acceptor.address} in time; start it, or check the address it has for us"
+                ) from None
+    for each in come.values():
+        each.connection.check()
 
 
 def _public(error: Exception) -> str:

@@ -148,6 +148,10 @@ class Connection:
         frame = self._receive(Expected(kinds, None, max_size), self._idle)
         return frame.kind, frame.body
 
+    def check(self) -> None:
+        """Raise what has become of the peer, a proper end included; nothing while it is there."""
+        self._raise_failure()
+
     def fail(self, message: str) -> None:
         """Tell the peer why we stop (no secret in it), as well as it goes, and close."""
         text = message.encode(errors="replace")[:MAX_ERROR_BYTES]

@@ -12,8 +12,10 @@ import re
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from secure_fair.errors import PeerBusyError, PeerLostError, PeerRefusedError, TransportError
 from secure_fair.transport.certs import fingerprint_of
@@ -21,6 +23,7 @@ from secure_fair.transport.certs import fingerprint_of
 HANDSHAKE_SECONDS = 5.0
 ACCEPTED, REFUSED, BUSY = b"\1", b"\0", b"\2"
 FIRST_WAIT, LONGEST_WAIT = 0.05, 0.5  # seconds between attempts to connect
+Taken = TypeVar("Taken")
 Pins = str | tuple[str, ...]  # a peer's fingerprint, or those of several that may take its part
 
 
@@ -92,6 +95,20 @@ def connect(
     either side (at once: waiting would not help), PeerBusyError when it serves somebody else for more than `busy`
     seconds, and PeerLostError when the deadline passes.
     """
+    return connect_by(lambda attempt: attempt(), address, context, peer, fingerprint, timeout, busy=busy)
+
+
+def connect_by(
+    take: Callable[[Callable[[], ssl.SSLSocket]], Taken],
+    address: str,
+    context: ssl.SSLContext,
+    peer: str,
+    fingerprint: Pins,
+    timeout: float,
+    *,
+    busy: float = 0.0,
+) -> Taken:
+    """Like `connect`; each attempt is made by `take`, which may see to it that the socket is never without an owner."""
     host, port = parse_address(address)
     check_fingerprint(fingerprint, peer)
     where = f"{peer} at {host} port {port}"
@@ -100,7 +117,7 @@ def connect(
     wait = FIRST_WAIT
     while True:
         try:
-            return _attempt(host, port, context, where, fingerprint, deadline)
+            return take(lambda: _attempt(host, port, context, where, fingerprint, deadline))
         except ssl.SSLError as error:
             if not isinstance(error, ssl.SSLEOFError):
                 raise PeerRefusedError(f"{where}: {_tls_problem(error)}") from None
