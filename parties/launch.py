@@ -145,7 +145,7 @@ class _Process:
         popen = subprocess.Popen(
             launch.command(role, network),
             stdin=subprocess.DEVNULL,
-            stdout=sys.stderr.fileno() if stream is None else stream,
+            stdout=_terminal() if stream is None else stream,
             stderr=stream,
             pass_fds=passed,
             env={**os.environ, PARENT_PIPE: str(alive)},
@@ -164,6 +164,14 @@ class _Process:
             return f"the {self.role} failed; its message is above"
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.startswith("error: ")]
         return f"the {self.role}: {lines[-1].removeprefix('error: ') if lines else f'exit code {code}, see {self.log}'}"
+
+
+def _terminal() -> int:
+    """The descriptor of our standard error, also where sys.stderr is an object of a notebook's that has none."""
+    try:
+        return sys.stderr.fileno()
+    except OSError:
+        return 2
 
 
 def _stop(parties: Collection[_Process]) -> None:
