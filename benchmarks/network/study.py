@@ -82,14 +82,15 @@ def _link(link: Link, repetitions: int, forward_seconds: float, before: Sequence
 
         outcomes: dict[Role, Outcome] = processes.run(whole, jobs, route)
     for measured in outcomes["developer"].result:
-        yield _row(link, measured, before)
+        yield row(link, measured, before)
 
 
-def _row(link: Link, measured: Row, before: Sequence[Row]) -> Row:
-    ms = measured.pop("ms")
+def row(link: Link, measured: Row, before: Sequence[Row]) -> Row:
+    """What was measured over a link, with the model; `before` has the rows over loopback, which tell the compute."""
+    ms = measured["ms"]
     median = statistics.median(ms)
     key = (measured["op"], measured["overlap"])
-    alone = [row["ms_median"] for row in before if (row["link"], row["op"], row["overlap"]) == ("loopback", *key)]
+    alone = [each["ms_median"] for each in before if (each["link"], each["op"], each["overlap"]) == ("loopback", *key)]
     compute = alone[0] if alone else median
     total = measured["bytes_sent"] + measured["bytes_received"]
     waited = measured["rounds"] - (HIDDEN_ROUNDS.get(measured["op"], 0) if measured["overlap"] else 0)
@@ -97,7 +98,7 @@ def _row(link: Link, measured: Row, before: Sequence[Row]) -> Row:
         "link": link.name,
         "round_trip_ms": 1000 * link.round_trip,
         "bits_per_second": link.bits_per_second if link.round_trip else None,
-        **measured,
+        **{name: value for name, value in measured.items() if name != "ms"},
         "ms_median": median,
         "ms_min": min(ms),
         "ms_max": max(ms),

@@ -27,6 +27,7 @@ from parties.metering import Meter, MeteredTerm
 from secure_fair.data.images import Batch
 from secure_fair.fairness import methods
 from secure_fair.fairness.terms import FairnessTerm
+from secure_fair.model import backbone
 from secure_fair.model.classifier import build_classifier
 from secure_fair.mpc.dealing.correlations import Role
 from secure_fair.mpc.engine.party import Party
@@ -90,7 +91,7 @@ def make(tasks: Sequence[Task], out: Path, progress: Any) -> dict[str, Any]:
     rows: list[Row] = []
     for task in tasks:
         progress(f"{task.backbone}, batch {task.batch}, {task.device}: running")
-        rows += _rows(task)
+        rows += arms(task)
     found = {"version": VERSION, "rows": rows, "claims": claims(rows), "environment": environment.describe()}
     out.mkdir(parents=True, exist_ok=True)
     partial = out / "overhead.tmp"
@@ -99,10 +100,10 @@ def make(tasks: Sequence[Task], out: Path, progress: Any) -> dict[str, Any]:
     return found
 
 
-def _rows(task: Task) -> Iterator[Row]:
-    from timm import create_model
-
-    width = create_model(task.backbone, pretrained=False, num_classes=0).num_features
+def arms(task: Task) -> Iterator[Row]:
+    """A row for each arm."""
+    settings = task.settings()
+    width = backbone.build(settings.model, settings.data.image_size, 0).num_features
     shapes = [StepShape(arm.secure, task.batch, width, K) for arm in ARMS if arm.secure]
     sequence = shapes * (WARM_UP + task.repetitions)
     jobs: dict[Role, Job] = {

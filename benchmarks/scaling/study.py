@@ -28,7 +28,7 @@ BASE = {"n": 64, "d": 768, "k": 2}
 GROWTH = {"n": (16, 64, 256, 1024), "d": (96, 192, 768, 1024), "k": (2, 4, 8, 16)}
 RECORDS = (10_000, 40_000, 160_000)
 WIDTH, BLOCK = 768, 2048
-CHECKED = 64  # columns of the moment that are compared with the plaintext
+CHECKED = 64  # rows of the moment that are compared with the plaintext
 MEMORY_LIMIT = 2 * 10**9
 COLUMNS = ("op", "n", "d", "K", "ms (least to most)", "bytes sent", "bytes received", "offline", "over floor", "memory")
 Row = dict[str, Any]
@@ -38,10 +38,10 @@ Floats = npt.NDArray[np.float32]
 def make(repetitions: int, records: Sequence[int], out: Path, progress: Any) -> dict[str, Any]:
     """Measure, write OUT/scaling.json and return what it holds."""
     progress("steps: running")
-    rows = list(_steps(repetitions))
+    rows = list(steps(shapes(), repetitions))
     for number in records:
         progress(f"moment over {number} records: running")
-        rows.append(_moment_row(number))
+        rows.append(moment(number))
     found = {"version": VERSION, "rows": rows, "claims": claims(rows), "environment": environment.describe()}
     out.mkdir(parents=True, exist_ok=True)
     partial = out / "scaling.tmp"
@@ -56,14 +56,15 @@ def shapes() -> list[StepShape]:
     return list(dict.fromkeys(StepShape(name, **size) for name in secure_steps.METHODS for size in sizes))
 
 
-def _steps(repetitions: int) -> Iterator[Row]:
-    sequence = [shape for shape in shapes() for _ in range(repetitions + WARM_UP)]
+def steps(wanted: Sequence[StepShape], repetitions: int) -> Iterator[Row]:
+    """A row for each shape."""
+    sequence = [shape for shape in wanted for _ in range(repetitions + WARM_UP)]
     jobs: dict[Role, Job] = {
-        "developer": functools.partial(_develop, repetitions),
+        "developer": functools.partial(_develop, tuple(wanted), repetitions),
         "auditor": functools.partial(_audit, sequence),
     }
     outcomes = processes.run(secure_steps.plan(sequence), jobs)
-    for shape, row in zip(shapes(), outcomes["developer"].result, strict=True):
+    for shape, row in zip(wanted, outcomes["developer"].result, strict=True):
         yield {
             "op": shape.name,
             "n": shape.n,
@@ -77,10 +78,10 @@ def _steps(repetitions: int) -> Iterator[Row]:
         }
 
 
-def _develop(repetitions: int, party: Party) -> list[Row]:
+def _develop(wanted: Sequence[StepShape], repetitions: int, party: Party) -> list[Row]:
     peer = party.peer
     rows = []
-    for shape in shapes():
+    for shape in wanted:
         term = secure_steps.term(shape, party)
         ms = []
         for repetition in range(repetitions + WARM_UP):
@@ -126,7 +127,8 @@ def features(records: int) -> Floats:
     return result
 
 
-def _moment_row(records: int) -> Row:
+def moment(records: int) -> Row:
+    """A row for a moment over so many records; `max_error` is that of its first CHECKED rows."""
     shape = _moment(records)
     jobs: dict[Role, Job] = {
         "developer": functools.partial(_develop_moment, records),
