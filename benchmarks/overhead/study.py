@@ -87,16 +87,17 @@ class Task:
 
 
 def make(tasks: Sequence[Task], out: Path, progress: Any) -> dict[str, Any]:
-    """Measure, write OUT/overhead.json and return what it holds."""
+    """Measure, write OUT/overhead.json after each task and return what it holds."""
     rows: list[Row] = []
+    found: dict[str, Any] = {}
     for task in tasks:
         progress(f"{task.backbone}, batch {task.batch}, {task.device}: running")
         rows += arms(task)
-    found = {"version": VERSION, "rows": rows, "claims": claims(rows), "environment": environment.describe()}
-    out.mkdir(parents=True, exist_ok=True)
-    partial = out / "overhead.tmp"
-    partial.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
-    partial.replace(out / "overhead.json")
+        found = {"version": VERSION, "rows": rows, "claims": claims(rows), "environment": environment.describe()}
+        out.mkdir(parents=True, exist_ok=True)
+        partial = out / "overhead.tmp"
+        partial.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
+        partial.replace(out / "overhead.json")
     return found
 
 
