@@ -44,7 +44,8 @@ def origin(file: Path, environment: dict[str, Any]) -> str:
     versions = environment["versions"]
     machine = f"{environment['cores']} cores of {environment['processor']}"
     software = f"Python {versions['python']}, torch {versions['torch']}"
-    return f"\n`{environment['command']}`, {machine}, {software}: `{file.relative_to(ROOT)}`"
+    load = f"load average {environment['load_average'][0]:.1f} at its end"
+    return f"\n`{environment['command']}`, {machine}, {software}, {load}: `{file.relative_to(ROOT)}`"
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,0 +1,31 @@
+"""The model of a link that `bench network` prints, and its claims."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks.network import study as network
+from benchmarks.network.relay import Link
+
+
+def measured(op: str, ms: list[float], *, overlap: bool) -> dict[str, Any]:
+    counted = {"rounds": 2, "bytes_sent": 500_000, "bytes_received": 500_000, "floor_bytes": 1_000_000}
+    return {"op": op, "overlap": overlap, "ms": ms, **counted}
+
+
+def test_the_model_is_rounds_bytes_and_compute() -> None:
+    """Overlap hides one of ORTH's rounds and none of ADV's."""
+    near, far = network.LINKS[0], Link("far", 0.05, 100e6)
+    rows = [network.row(near, measured(op, [4.0, 5.0, 9.0], overlap=True), []) for op in ("orth-odds", "adv")]
+    assert [row["model_ms"] for row in rows] == [5.0, 5.0]
+    assert network.row(far, measured("orth-odds", [1.0], overlap=True), rows)["model_ms"] == pytest.approx(50 + 80 + 5)
+    assert network.row(far, measured("adv", [1.0], overlap=True), rows)["model_ms"] == pytest.approx(100 + 80 + 5)
+    assert network.row(far, measured("adv", [1.0], overlap=False), rows)["floor_ms"] == pytest.approx(100 + 80)
+
+
+def test_a_wait_above_the_floor_is_told() -> None:
+    slowest = network.LINKS[-1]
+    rows = [network.row(slowest, measured(op, [ms], overlap=True), []) for op, ms in (("adv", 181.0), ("orth", 179.0))]
+    assert [claim["met"] for claim in network.claims(rows)] == [False, True]
