@@ -127,7 +127,7 @@ class Links:
 
     def locate(self, error: SecureFairError) -> None:
         """Let the error say where the run was."""
-        if self.where:
+        if self.where and self.where not in str(error):  # a peer at the same place has said it
             error.args = (f"{error} ({self.where})",)
 
     def pins(self, peer: str) -> tuple[str, ...]:
