@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 from benchmarks import environment
 from parties.audit_simulation import AuditLaunch, settings_text
 from parties.launch import run_parties
-from secure_fair.audit.predictions import read_predictions
+from secure_fair.audit.predictions import Predictions, read_predictions
 from secure_fair.settings import Settings
 
 VERSION = 1
@@ -128,17 +129,14 @@ def _tables(folder: Path, n: int, k: int) -> Settings:
 
 
 def _run(folder: Path, settings: Settings, mode: str, k: int) -> Row:
-    """One audit with a fresh ledger; what it cost, and how wrong its counts are."""
+    """One audit with a fresh ledger; what it cost, and how wrong its counts are. One that is finished is kept."""
     import pyarrow.parquet as pq
 
-    folder.mkdir()
     predictions = read_predictions(settings.audit)
-    (folder / "settings.toml").write_text(settings_text(settings))
-    (folder / "policy.toml").write_text(
-        f'[policy]\nreleases = ["audit"]\nepsilon = 4.0\ndelta = 1e-5\naudits = "{mode}"\n'
-        f'audit_sets = ["{predictions.ids.digest()}"]\n[policy.categories]\nGroup = {json.dumps(list(LEVELS[:k]))}\n'
-    )
-    run_parties(_Launch(folder, folder / "settings.toml", folder / "policy.toml"))
+    if not all((folder / f"{role}.json").exists() for role in ("developer", "auditor")):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        _audit(folder, settings, predictions, mode, k)
     report = json.loads((folder / "developer" / "audit.json").read_text())
     table = pq.read_table(settings.attributes.file)
     groups = table["Group"].to_numpy(zero_copy_only=False)[np.argsort(table["id"].to_numpy(zero_copy_only=False))]
@@ -153,6 +151,15 @@ def _run(folder: Path, settings: Settings, mode: str, k: int) -> Row:
         "error": error,
         **{f"{role}_mebibytes": found["peak"] - found["imported"] for role, found in memory.items()},
     }
+
+
+def _audit(folder: Path, settings: Settings, predictions: Predictions, mode: str, k: int) -> None:
+    (folder / "settings.toml").write_text(settings_text(settings))
+    (folder / "policy.toml").write_text(
+        f'[policy]\nreleases = ["audit"]\nepsilon = 4.0\ndelta = 1e-5\naudits = "{mode}"\n'
+        f'audit_sets = ["{predictions.ids.digest()}"]\n[policy.categories]\nGroup = {json.dumps(list(LEVELS[:k]))}\n'
+    )
+    run_parties(_Launch(folder, folder / "settings.toml", folder / "policy.toml"))
 
 
 def _row(n: int, k: int, mode: str, runs: Sequence[Row]) -> Row:

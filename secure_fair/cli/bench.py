@@ -8,7 +8,7 @@ import click
 
 from secure_fair.cli import bench_speed, console
 from secure_fair.cli.bench_tools import PATH, benchmark, several
-from secure_fair.errors import InterruptedRunError, RunError
+from secure_fair.errors import InterruptedRunError
 
 EPSILON = click.FloatRange(0, min_open=True)
 RANK = click.IntRange(0)
@@ -86,11 +86,10 @@ def audit(
 ) -> None:
     """Audits of a binary task: seconds, bytes and memory, by three processes as a user runs them.
 
-    Drawn tables as Parquet files. Writes OUT/audit.json; OUT/work keeps tables, ledgers and reports.
+    Drawn tables as Parquet files. Writes OUT/audit.json; OUT/work keeps tables, ledgers and reports;
+    the same command goes on where it was stopped.
     """
     results = benchmark("audit.results")
-    if (out / "work").exists():
-        raise RunError(f"{out / 'work'}: exists already; name another folder")
     result = results.make(sizes, groups, modes, repetitions, out, console.say)
     if as_json:
         console.print_json(result)
