@@ -60,14 +60,14 @@ METHODS: Mapping[str, Method] = {
         Method(
             "adv",
             ("gradient", "moment", "randomized-response"),
-            {"gradient": 30.0, "moment": 30.0, "randomized-response": 30.0},
+            {"gradient": 10.0, "moment": 10.0, "randomized-response": 10.0},
             "secure_fair.fairness.terms:plain_adversary",
             {"gradient": "secure_fair.mpc.terms:secure_adversary"},
         ),
         Method(
             "ent",
             ("gradient", "moment", "randomized-response"),
-            {"gradient": 30.0, "moment": 30.0, "randomized-response": 30.0},
+            {"gradient": 10.0, "moment": 10.0, "randomized-response": 10.0},
             "secure_fair.fairness.terms:plain_entropy",
             {"gradient": "secure_fair.mpc.terms:secure_entropy"},
         ),

@@ -107,6 +107,17 @@ def test_the_names_of_the_utkface_layout_say_what_was_drawn(tmp_path: Path) -> N
     assert not source.skipped
 
 
+def test_shares_of_the_splits_and_a_rare_task() -> None:
+    """16,800 of 24,000 test faces hold at least 200 bald ones of each sex, independent of it; training is biased."""
+    settings = FaceSettings(count=24000, task="Bald", balanced_test=True, shares=(0.2, 0.1, 0.7))
+    cells = Counter((f.split, f.values["Male"], f.values["Bald"]) for f in faces.population(settings))
+    assert sum(count for (split, _, _), count in cells.items() if split == "test") == 16800
+    assert cells["test", 0, 1] == cells["test", 1, 1] == 210
+    assert cells["train", 1, 1] > 10 * cells["train", 0, 1] > 0
+    with pytest.raises(DataError, match="add up to 1"):
+        FaceSettings(shares=(0.5, 0.1, 0.1))
+
+
 def test_workers_do_not_change_a_byte(tmp_path: Path) -> None:
     settings = FaceSettings(count=500, size=(32, 32))
     faces.draw(tmp_path / "one", settings)
