@@ -52,11 +52,12 @@ def allowed(method: str, release: str) -> tuple[Frames, Frames]:
     for n in sizes():
         there.append(("STEP", 8 + 4 * n))
         if method == "orth":
-            there += [("MASKED", 8 * (n * d1 + n * c)), ("MASKED", 8 * (d1 * c * k + n * c * k))]
+            there += [("MASKED", size) for size in (8 * n * c, 8 * n * d1, 8 * (d1 * c * k + n * c * k))]
             back += [("MASKED", 8 * (n * k + n * c * k)), ("MASKED", 8 * d1 * c * k), ("OPEN", 8 * n * d1)]
         else:
-            there += [("MASKED", size) for size in (8 * (n * d1 + d1 * j), 3 * n * j, 8 * n * j, 8 * d1 * j)]
-            back += [("MASKED", size) for size in (8 * d1 * j, 3 * n * j, 8 * (n * j + d1 * j))]
+            du = d1 + c - 1  # the adversary is told the task class
+            there += [("MASKED", size) for size in (8 * (n * du + du * j), 3 * n * j, 8 * n * j, 8 * du * j)]
+            back += [("MASKED", size) for size in (8 * du * j, 3 * n * j, 8 * (n * j + du * j))]
             back.append(("OPEN", 8 * n * WIDTH))
     return [*there, ("END", 0)], back
 
