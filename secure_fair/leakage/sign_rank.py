@@ -8,7 +8,8 @@ names stay open; whoever looks at a few images of each group knows them.
 
 ADV. G = (p - t) w^T, and 0 < p < 1 makes p - t negative exactly where t = 1. The adversary's first weights are public
 (a seed), and with p - t the developer can make the adversary's next step itself: w is followed from step to step, G
-solved for p - t, and the epochs vote. This names the groups too.
+solved for p - t, and the epochs vote. This names the groups too. With one column the rank-one G splits its batch
+exactly, and the votes only have to name the halves.
 
 ENT. G = e w^T with e = z p (1 - p), of the sign of the adversary's logit z: each record's row, in coordinates of G's
 row space, says what the adversary believes of it. That is the adversary, not the truth, and the names stay open.
@@ -173,17 +174,27 @@ def recover_adversary(steps: Iterable[Step], follow: Follow, categories: Sequenc
     columns = _columns(categories)
     votes = np.zeros((len(follow.features), follow.start.shape[1]))
     w = follow.start  # [d, J]
+    halves = []
     for step in steps:
         n = len(step.records)
         gradient = step.gradient * (step.unit * n / follow.rate)  # (p - t) w^T, [n, d]
         residual = gradient @ np.linalg.pinv(w).T  # p - t, [n, J]
         targets = _targets(residual, columns)
         votes[step.records] += targets - 0.5
+        if w.shape[1] == 1:  # rank one: both halves of the batch are exact, whatever w; which is which is not
+            direction = np.linalg.svd(gradient, full_matrices=False)[2][0]
+            halves.append((step.records, np.sign(gradient @ direction)[:, None]))
         likely = np.clip(residual + targets, *_TYPICAL) - targets
         if n > 2 * targets.shape[1]:  # a short last batch says too little of w
             w = (np.linalg.pinv(likely) @ gradient).T
         pulled = follow.features[step.records].T @ likely / n
         w = (1 - follow.rate * follow.decay) * w - follow.rate * pulled
+    if halves:
+        # Most votes are right, so each batch's halves are named by all its records together.
+        named = np.zeros_like(votes)
+        for records, half in halves:
+            named[records] += half * np.sign((half * votes[records]).sum())
+        votes = named
     codes = [
         votes[:, own].argmax(axis=1) if k > 2 else (votes[:, own.start] > 0).astype(np.int64)
         for own, k in zip(columns, categories, strict=True)

@@ -42,12 +42,21 @@ def test_orthogonality_with_a_strong_bias(tmp_path: Path) -> None:
     assert named_accuracy(found, data.attributes, (2,)) >= ALMOST_ALL
 
 
-@pytest.mark.parametrize(("weight", "least"), [(1.0, ALMOST_ALL), (10.0, 0.85)])
-@pytest.mark.parametrize("categories", [(2,), (3,), (5,), (2, 5)])
+@pytest.mark.parametrize(
+    ("weight", "categories", "least"),
+    [
+        *((1.0, categories, ALMOST_ALL) for categories in ((2,), (3,), (5,), (2, 5))),
+        (10.0, (2,), ALMOST_ALL),
+        *((10.0, categories, 0.85) for categories in ((3,), (5,), (2, 5))),
+    ],
+)
 def test_the_adversary_gives_every_attribute_with_its_name(
     tmp_path: Path, categories: tuple[int, ...], weight: float, least: float
 ) -> None:
-    """A game that is fought hard, over few steps, hides some from this attack: w moves far between two steps."""
+    """A game that is fought hard, over few steps, hides some from this attack: w moves far between two steps.
+
+    Not with a single column: the sign of the rank-one gradient splits every batch, wherever w is.
+    """
     data = people(3000, categories, seed=5)
     train(tmp_path, data, "adv", epochs=2, weight=weight, seed=9)
     columns = sum(1 if k == 2 else k for k in categories)
