@@ -27,6 +27,7 @@ from secure_fair.transport.frames import Connection
 
 MAX_RECORDS = 2**26
 MAX_EPOCHS = 10_000  # the plan names every epoch
+MAX_WEIGHTS = 2**24  # width x classes: what an adversary may take of our memory before the dealer judges its plan
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def auditor_receive_hello(developer: Connection, within: float) -> DeveloperHell
     payload = developer.receive(Kind.HELLO, max_size=MAX_HELLO_BYTES, within=within)
     hello = DeveloperHello.decode(bytes(payload), developer.peer)
     known = 0 < hello.train <= hello.records <= MAX_RECORDS and 0 < hello.epochs <= MAX_EPOCHS
-    if not known or min(hello.batch_size, hello.width, hello.checkpoint_steps) < 1:
+    known &= hello.width * hello.classes <= MAX_WEIGHTS
+    if not known or min(hello.batch_size, hello.width, hello.classes, hello.checkpoint_steps) < 1:
         raise ProtocolError("the developer asked for a run whose numbers make no sense; update the developer")
     return hello
 
@@ -77,7 +79,7 @@ def fresh_nonce() -> str:
 
 def check_settings(ours: str, theirs: str) -> None:
     """Raise ProtocolError when the settings that must agree do not."""
-    if not hmac.compare_digest(ours, theirs):
+    if not hmac.compare_digest(ours.encode(), theirs.encode()):  # of strings it takes ASCII only
         raise ProtocolError(
             "developer and auditor have different settings; compare the sections [fairness] (criterion), [adversary], "
             "[privacy] and [attributes] columns of their files"

@@ -116,6 +116,7 @@ def _checked(value: Any, kind: str) -> Any:
     if kind == "bool" and type(value) is bool:
         return value
     if kind == "str" and type(value) is str and len(value) <= 200:
+        value.encode()  # JSON can hold half a surrogate pair, which is no text: a ValueError too
         return value
     if kind in ("tuple[int, ...]", "tuple[str, ...]") and isinstance(value, list):
         return tuple(_checked(item, kind[6:9]) for item in value)

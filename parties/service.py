@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import resource
+import ssl
 import sys
 import threading
 import time
@@ -50,6 +51,13 @@ class Guest:
     connection: Connection
     fingerprint: str
 
+    @staticmethod
+    def over(sock: ssl.SSLSocket, peer: str, links: Links) -> Guest:
+        """The peer over a socket that has been accepted."""
+        # Asked before anything is read: of a connection that has broken OpenSSL no longer names the certificate.
+        fingerprint = fingerprint_at(sock)
+        return Guest(links.take(sock, peer), fingerprint)
+
 
 Session = Callable[[Links, dict[str, Guest], Journal], None]
 
@@ -78,7 +86,7 @@ def serve(
             try:
                 # A failure interrupts the main thread until the links are closed: turning away must end after that.
                 with contextlib.ExitStack() as afterwards, opened(network) as links:
-                    come = {first: Guest(links.take(sock, first), fingerprint_at(sock))}
+                    come = {first: Guest.over(sock, first, links)}
                     deadline = began + network.start_timeout_seconds
                     while missing := {guest: each for guest, each in pins.items() if guest not in come}:
                         _await(links, acceptor, missing, come, pins, deadline)
@@ -111,7 +119,7 @@ def _await(
     with links.undisturbed():
         try:
             guest, sock = acceptor.accept(missing, _GLANCE_SECONDS, busy=pins)
-            come[guest] = Guest(links.take(sock, guest), fingerprint_at(sock))
+            come[guest] = Guest.over(sock, guest, links)
         except PeerLostError:
             if time.monotonic() >= deadline:
                 names = " and ".join(missing)

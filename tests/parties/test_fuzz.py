@@ -109,8 +109,7 @@ class Target:
         self.services = services
         self.sent = {"auditor": 0, "dealer": 0}
         self.heard: dict[str, set[int]] = {"auditor": set(), "dealer": set()}
-        for role in self.sent:
-            services.connect(role).close()  # it has started
+        services.until_idle()
         self._before = {role: services.process(role).memory_info().rss for role in self.sent}
 
     def _raw(self, peer: str, role: str = "developer") -> Raw:
@@ -208,6 +207,7 @@ class Target:
             assert "Traceback" not in services.commands[role].text
             assert "unexpected" not in services.commands[role].text
             found[role] = {"streams": sent, "runs ended with an error": len(reasons), "growth in bytes": growth}
+        services.until_idle()  # a peer of the last stream could be taken for the visitor's
         with services.visit() as auditor:
             short_run(auditor, "moment")
         assert len(auditor.debits()) == 1

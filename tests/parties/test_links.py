@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 import pytest
 
 from parties.links import Links, opened
+from parties.service import Guest
 from secure_fair.errors import (
     InterruptedRunError,
     PeerLostError,
@@ -30,14 +32,18 @@ from tests.transport.channels import background
 KIND = 16
 
 
+def network_of(deployment: Deployment) -> NetworkSettings:
+    """The auditor's."""
+    table = {**deployment.network("auditor"), "fingerprints": deployment.fingerprints}
+    return NetworkSettings.model_validate({key: value for key, value in table.items() if "." not in key})
+
+
 @contextmanager
 def auditor(deployment: Deployment) -> Iterator[tuple[Links, Connection]]:
     """An auditor's links, and the developer's end of its one channel."""
-    table = {**deployment.network("auditor"), "fingerprints": deployment.fingerprints}
-    network = NetworkSettings.model_validate({key: value for key, value in table.items() if "." not in key})
     connecting = background(deployment.connect, "auditor")
     try:
-        with opened(network) as links, links.acceptor() as acceptor:
+        with opened(network_of(deployment)) as links, links.acceptor() as acceptor:
             peer, sock = acceptor.accept({"developer": links.pins("developer")}, PATIENCE)
             links.take(sock, peer)
             yield links, connecting.result(PATIENCE)
@@ -107,3 +113,33 @@ def test_a_proper_end_interrupts_nobody(deployment: Deployment) -> None:
     with auditor(deployment) as (_, peer):
         peer.close()
         time.sleep(0.3)
+
+
+def test_a_guest_is_known_even_if_the_connection_breaks_at_once(deployment: Deployment) -> None:
+    """Its certificate must not be asked for after a reading thread has seen the end, however soon that comes."""
+
+    class Slow(Links):
+        """Hands a channel out when its reader has met the end."""
+
+        def __init__(self, links: Links) -> None:
+            self._links = links
+
+        def take(self, sock: ssl.SSLSocket, peer: str) -> Connection:
+            connection = self._links.take(sock, peer)
+            with pytest.raises(PeerLostError):
+                connection.receive(KIND)
+            return connection
+
+    known: list[Guest] = []
+    connecting = background(deployment.connect, "auditor")
+
+    def serve() -> None:
+        with opened(network_of(deployment)) as links, links.acceptor() as acceptor, links.undisturbed():
+            peer, sock = acceptor.accept({"developer": links.pins("developer")}, PATIENCE)
+            connecting.result(PATIENCE)._stream.end()  # without a word, as if killed
+            known.append(Guest.over(sock, peer, Slow(links)))
+
+    with pytest.raises(PeerLostError, match="went away without closing"):
+        serve()
+    assert known[0].fingerprint == deployment.fingerprints["developer"]
+    connecting.result(PATIENCE).close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -94,6 +95,25 @@ class Services:
     def wait_for(self, runs: int) -> None:
         """Until the auditor has served so many runs, well or badly."""
         world.until(lambda: self.count("auditor", "run ended") + self.count("auditor", "run failed") >= runs)
+
+    def until_idle(self) -> None:
+        """Until both services have waited for a run for a second: they have started, and whoever came before is gone.
+
+        A process may need long to start on a machine that has other things to do.
+        """
+        seen: list[tuple[Any, ...]] = []
+        since = time.monotonic()
+
+        def idle() -> bool:
+            nonlocal seen, since
+            if not all((self.folder / role / "health.json").exists() for role in self.commands):
+                return False
+            facts = [tuple(self.health(role)[name] for name in ("state", "served", "failed")) for role in self.commands]
+            if facts != seen:
+                seen, since = facts, time.monotonic()
+            return all(state == "waiting" for state, *_ in facts) and time.monotonic() > since + 1
+
+        world.until(idle, 2 * PATIENCE)
 
     def health(self, role: str) -> dict[str, Any]:
         table: dict[str, Any] = json.loads((self.folder / role / "health.json").read_text())

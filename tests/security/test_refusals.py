@@ -116,6 +116,8 @@ CASES = {
         hello("orth", "moment"), "is not in the auditor's policy", {"policy": {"developers": ["sha256:" + 64 * "0"]}}
     ),
     "other settings": Case(hello("orth", "moment", settings=64 * "0"), "different settings"),
+    "settings that are no digest": Case(hello("orth", "moment", settings="\u00e9"), "different settings"),
+    "a name that is no text": Case(hello("orth", "gradient", run="\ud800"), "malformed hello"),
     "other protocol": Case(hello("orth", "moment", protocol=1), "speaks protocol 1, we 2"),
     "more records than there are": Case(hello("orth", "moment", train=RECORDS + 1), "numbers make no sense"),
     "no checkpoint": Case(hello("orth", "gradient", checkpoint_steps=0), "numbers make no sense"),
@@ -124,6 +126,10 @@ CASES = {
     "endless epochs": Case(hello("orth", "gradient", epochs=2**31 - 1), "numbers make no sense"),
     "more moments": Case(hello("orth", "moment", releases=2), "asks for 2 moments, the settings agreed on 1"),
     "no moment": Case(hello("orth", "moment", releases=0), "asks for 0 moments, the settings agreed on 1"),
+    "a wide adversary": Case(hello("adv", "gradient", width=2**31 - 1), "numbers make no sense"),
+    "a wide matrix": Case(hello("orth", "gradient", width=2**31 - 1), "numbers make no sense"),
+    "no class": Case(hello("adv", "gradient", classes=0), "numbers make no sense"),
+    "many classes": Case(hello("adv", "gradient", classes=2**31 - 1), "numbers make no sense"),
     "a wide moment": Case(hello("orth", "moment", features=2**20), "the width in 2..16384"),
     "a moment of many classes": Case(
         hello("orth", "moment", classes=1001), "classes must be in 1..1000", {"fairness__criterion": "odds"}
