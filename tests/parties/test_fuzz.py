@@ -190,6 +190,7 @@ class Target:
         """Nothing was disclosed, every run ended with a thought-out error, and the ports serve on."""
         found: dict[str, dict[str, int]] = {}
         services = self.services
+        services.until_idle()  # the last run has ended, and no peer of its stream can be taken for the visitor's
         assert Kind.OPEN not in self.heard["auditor"]
         assert self.heard["dealer"] <= {1, 2, Kind.SEED, Kind.CORRECTION, Kind.REQUEST}
         if services.ledger.exists():
@@ -207,7 +208,6 @@ class Target:
             assert "Traceback" not in services.commands[role].text
             assert "unexpected" not in services.commands[role].text
             found[role] = {"streams": sent, "runs ended with an error": len(reasons), "growth in bytes": growth}
-        services.until_idle()  # a peer of the last stream could be taken for the visitor's
         with services.visit() as auditor:
             short_run(auditor, "moment")
         assert len(auditor.debits()) == 1
