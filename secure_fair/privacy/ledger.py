@@ -11,17 +11,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+
 from secure_fair.errors import BudgetError
 from secure_fair.privacy.accountant import NOTHING, UNBOUNDED, Budget, Cost
 from secure_fair.privacy.ledger_store import LedgerStore
 
+HASH_BYTES = 16  # of a person: a collision would merge two budgets, which counts too much and never too little
 # A person without a row has spent nothing; NULL in `pure` (something was not pure DP) makes every sum with it NULL.
 _COUNT_OVER = """
 SELECT count(*) FROM batch LEFT JOIN persons USING (person)
@@ -63,8 +66,17 @@ class Reservation:
     answer: bytes | None
 
 
-class People(list[bytes]):
-    """Keyed hashes of persons, each once, in order: for a request that is checked first and reserved later."""
+class People:
+    """Keyed hashes of persons, each once, in order, packed: a million of them take 16 MB and not 60."""
+
+    def __init__(self, packed: bytes) -> None:
+        self._packed = packed
+
+    def __len__(self) -> int:
+        return len(self._packed) // HASH_BYTES
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (self._packed[start : start + HASH_BYTES] for start in range(0, len(self._packed), HASH_BYTES))
 
 
 class Ledger:
@@ -171,7 +183,7 @@ class Ledger:
 
     def people(self, persons: Iterable[str]) -> People:
         """What `check` and `reserve` take too: the hashes of a million people take seconds, so once is enough."""
-        return People(self._hashes(persons))
+        return self._hashes(persons)
 
     def derived_key(self, purpose: str) -> bytes:
         """A secret of this ledger for another use than its own hashes."""
@@ -233,14 +245,20 @@ class Ledger:
                 "would tell about single people by its difference from the others"
             )
 
-    def _hashes(self, persons: Iterable[str]) -> list[bytes]:
-        return sorted({self._hash(person) for person in persons})  # sorted: inserts follow the tree's order
+    def _hashes(self, persons: Iterable[str]) -> People:
+        packed = bytearray()
+        for person in persons:
+            packed += self._hash(person)
+        words = np.frombuffer(packed, dtype=">u8").reshape(-1, HASH_BYTES // 8)
+        words = words[np.lexsort(words.T[::-1])]  # sorted: inserts follow the tree's order
+        first = np.ones(len(words), dtype=bool)
+        first[1:] = (words[1:] != words[:-1]).any(axis=1)
+        return People(words[first].tobytes())
 
     def _hash(self, person: str) -> bytes:
-        # 128 bits: a collision would merge two budgets, which counts too much and never too little
-        return hmac.digest(self._store.key, b"person\0" + person.encode(), "sha256")[:16]
+        return hmac.digest(self._store.key, b"person\0" + person.encode(), "sha256")[:HASH_BYTES]
 
-    def _load_batch(self, hashes: list[bytes]) -> None:
+    def _load_batch(self, hashes: People) -> None:
         self._db.execute("CREATE TEMP TABLE IF NOT EXISTS batch (person BLOB PRIMARY KEY) WITHOUT ROWID")
         self._db.execute("DELETE FROM batch")
         self._db.executemany("INSERT INTO batch VALUES (?)", ((person,) for person in hashes))
