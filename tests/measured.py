@@ -25,7 +25,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 COMMENT = re.compile(r"<!-- (not )?measured: (.*?) ?-->\n*", re.DOTALL)
-NUMBER = re.compile(r"(?<![\w.\-/])[-+\u2212]?\d[\d,]*(?:\.\d+)?(?![\w]*[\w/]\.\w)")
+NUMBER = re.compile(r"(?<![\w.\-/])[-+\u2212]?\d+(?:,\d{3})*(?:\.\d+)?(?![\w]*[\w/]\.\w)")
 CODE = re.compile(r"`[^`]*`|\]\([^)]*\)")
 DECIMAL = re.compile(r"(?<![\w.\-/])[-+\u2212]?\d{1,3}\.\d{2,}(?![.\w])")  # no arXiv number
 
