@@ -18,8 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from secure_fair.errors import BudgetError
 from secure_fair.privacy.accountant import NOTHING, UNBOUNDED, Budget, Cost
 from secure_fair.privacy.ledger_store import LedgerStore
@@ -246,6 +244,8 @@ class Ledger:
             )
 
     def _hashes(self, persons: Iterable[str]) -> People:
+        import numpy as np  # here, since who only looks at a ledger does not need it
+
         packed = bytearray()
         for person in persons:
             packed += self._hash(person)
