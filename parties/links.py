@@ -27,6 +27,7 @@ from secure_fair.transport.frames import Connection
 
 GRACE_SECONDS = 5.0
 ENDING_SECONDS = 2.0
+AGAIN_SECONDS = 0.2  # after which a failure interrupts once more, if the main thread slept through the first time
 PARENT_PIPE = "SECURE_FAIR_PARENT_PIPE"  # descriptor whose end tells that the launcher is gone
 
 
@@ -41,7 +42,8 @@ class Links:
         self._identity = _identity(network)
         self._open: list[Connection] = []
         self._failure: TransportError | None = None
-        self._closing = self._terminated = False
+        self._closing = self._terminated = self._raised = False
+        self._over = threading.Event()
         self._held = 0  # blocks that must not be interrupted, one inside of the other
         self.where = ""  # what the run is at, for the words of an error: "step 12 of 500"
 
@@ -71,13 +73,13 @@ class Links:
 
     def fail(self, message: str) -> None:
         """Tell every peer why we stop, and close."""
-        self._closing = True
+        self._end()
         for connection in self._open:
             connection.fail(message)
 
     def close(self) -> None:
         """A proper end."""
-        self._closing = True
+        self._end()
         for connection in self._open:
             connection.close()
 
@@ -108,7 +110,14 @@ class Links:
     def _failed(self, error: TransportError) -> None:
         if self._failure is None and not self._closing:
             self._failure = error
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+            # Once is not enough: Python does not notice a signal that comes just before it begins to wait for a lock.
+            while not (self._closing or self._raised):
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+                self._over.wait(AGAIN_SECONDS)
+
+    def _end(self) -> None:
+        self._closing = True
+        self._over.set()
 
     def terminate(self) -> None:
         """SIGTERM has come."""
@@ -123,6 +132,7 @@ class Links:
             self._terminated = False
             raise InterruptedRunError("stopped by SIGTERM")
         if self._failure is not None and not self._closing:
+            self._raised = True
             raise type(self._failure)(*self._failure.args)  # a fresh one: tracebacks keep what they mention alive
 
     def locate(self, error: SecureFairError) -> None:

@@ -143,3 +143,26 @@ def test_a_guest_is_known_even_if_the_connection_breaks_at_once(deployment: Depl
         serve()
     assert known[0].fingerprint == deployment.fingerprints["developer"]
     connecting.result(PATIENCE).close()
+
+
+def test_a_failure_interrupts_again_if_the_main_thread_slept_through_the_signal(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, sent = signal.pthread_kill, []
+
+    def kill(thread: int, number: int) -> None:
+        sent.append(number)
+        if len(sent) > 1:  # the first is lost
+            real(thread, number)
+
+    def serve() -> None:
+        with auditor(deployment) as (_, peer):
+            monkeypatch.setattr(signal, "pthread_kill", kill)
+            peer._stream.end()
+            time.sleep(PATIENCE)
+
+    began = time.monotonic()
+    with pytest.raises(PeerLostError):
+        serve()
+    assert time.monotonic() - began < 5
+    assert len(sent) == 2
