@@ -84,7 +84,8 @@ class LedgerStore:
                 yield
                 self.database.execute("COMMIT")
             except BaseException:
-                self.database.execute("ROLLBACK")
+                if self.database.in_transaction:  # an interruption may come when it has just been committed
+                    self.database.execute("ROLLBACK")
                 raise
 
     @contextmanager
