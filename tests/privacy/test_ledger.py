@@ -346,8 +346,13 @@ def test_the_room_loads_neither_torch_nor_numpy_nor_opendp() -> None:
 def test_an_interruption_right_after_the_commit_stays_what_it_is(ledger: Ledger) -> None:
     """Rolling back then would fail, and the failure hide the interruption."""
     store = ledger._store
-    with pytest.raises(KeyboardInterrupt), store.writing():
-        store.database.execute("COMMIT")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with store.writing():
+            store.database.execute("COMMIT")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     with store.writing():
         pass
