@@ -135,6 +135,10 @@ class Links:
             self._raised = True
             raise type(self._failure)(*self._failure.args)  # a fresh one: tracebacks keep what they mention alive
 
+    def noticed(self) -> TransportError | None:
+        """The failure that has interrupted the main thread, if one has."""
+        return type(self._failure)(*self._failure.args) if self._raised and self._failure is not None else None
+
     def locate(self, error: SecureFairError) -> None:
         """Let the error say where the run was."""
         if self.where and self.where not in str(error):  # a peer at the same place has said it
@@ -177,6 +181,12 @@ def opened(network: NetworkSettings) -> Iterator[Links]:
         links.fail(str(error))
         raise
     except BaseException as error:
+        lost = links.noticed()
+        if lost is not None and isinstance(error, Exception):
+            # Code of others in which the interruption came may have made an error of its own of it.
+            links.locate(lost)
+            links.fail(str(lost))
+            raise lost from error
         links.fail(f"failed with {type(error).__name__}; see its own log")  # the text might name a value
         if isinstance(error, Exception) and not isinstance(error, (SecureFairError, OSError)):
             # Nobody has thought about what its text holds, and logs travel.

@@ -166,3 +166,18 @@ def test_a_failure_interrupts_again_if_the_main_thread_slept_through_the_signal(
         serve()
     assert time.monotonic() - began < 5
     assert len(sent) == 2
+
+
+def test_an_interruption_that_other_code_turns_into_an_error_of_its_own_is_told_as_what_it_was(
+    deployment: Deployment,
+) -> None:
+    def compute() -> None:
+        with auditor(deployment) as (_, peer):
+            threading.Timer(0.1, peer._stream.end).start()
+            try:
+                time.sleep(PATIENCE)
+            except PeerLostError:
+                raise RuntimeError("as a library might") from None
+
+    with pytest.raises(PeerLostError, match="went away without closing"):
+        compute()
