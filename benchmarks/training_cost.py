@@ -6,7 +6,6 @@ python -m benchmarks.training_cost --batch 8 --out benchmarks/results/training/c
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import shlex
 import statistics
@@ -18,6 +17,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.environment import describe
+from secure_fair.files import write_json
 from secure_fair.model.classifier import build_classifier
 from secure_fair.settings import Settings
 from secure_fair.training import device
@@ -82,7 +82,7 @@ def main() -> None:
     row = measure(settings, chosen.batch, chosen.steps)
     result = {"row": row, "environment": describe() | {"command": command}}
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    chosen.out.write_text(json.dumps(result, indent=2) + "\n")
+    write_json(chosen.out, result)
 
 
 if __name__ == "__main__":

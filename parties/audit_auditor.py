@@ -21,6 +21,7 @@ from secure_fair.audit.columns import Ids
 from secure_fair.audit.release import AuditPlan, noised, threshold_scale
 from secure_fair.audit.suppression import require_size, shown
 from secure_fair.errors import ProtocolError, RefusedError, SettingsError
+from secure_fair.files import write_json
 from secure_fair.mpc.dealing.plan import Plan
 from secure_fair.mpc.dealing.source import CorrelationSource
 from secure_fair.mpc.engine.opening import open_counts, open_to_auditor
@@ -56,8 +57,11 @@ def run_audit_auditor(settings: Settings, policy: Policy, ledger_path: Path, out
         journal("counts released")
         developer = guests["developer"].connection
         if policy.audit_to == "both":
-            report = json.loads(bytes(developer.receive(Kind.REPORT, max_size=MAX_REPORT_BYTES)))
-            (out / "audit.json").write_text(json.dumps(report, indent=2) + "\n")
+            report = developer.receive(Kind.REPORT, max_size=MAX_REPORT_BYTES)
+            try:
+                write_json(out / "audit.json", json.loads(bytes(report)))
+            except (ValueError, RecursionError):
+                raise ProtocolError("the developer's report is not JSON; update the developer") from None
         developer.receive(Kind.END, size=0)
 
     serve("auditor", settings.network, out, ("developer",), session, forever=forever)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from secure_fair.audit.result import Opened
 from secure_fair.audit.suppression import complement, require_size, shown
 from secure_fair.audit.write import audit_json, shared_json
 from secure_fair.errors import ProtocolError, RefusedError, SettingsError
+from secure_fair.files import replacing, write_json
 from secure_fair.mpc.dealing.plan import Plan
 from secure_fair.mpc.dealing.source import CorrelationSource
 from secure_fair.mpc.engine.opening import open_counts, open_to_auditor
@@ -67,8 +67,7 @@ def run_audit_developer(settings: Settings, out: Path) -> dict[str, Any]:
         if audit.terms.to_both:
             audit.share(report, result)
         audit.end()
-    (out / "audit.json.new").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
-    (out / "audit.json.new").replace(out / "audit.json")
+    write_json(out / "audit.json", report)
     (out / SHARE_FILE).unlink(missing_ok=True)
     return report
 
@@ -82,9 +81,9 @@ class _Lost:
     share: torch.Tensor
 
     def save(self, out: Path) -> None:
-        temporary = out / f"{SHARE_FILE}.new.npz"
-        np.savez(temporary, session=self.session, salt=np.frombuffer(self.salt, np.uint8), share=self.share.numpy())
-        temporary.replace(out / SHARE_FILE)
+        salt = np.frombuffer(self.salt, np.uint8)
+        with replacing(out / SHARE_FILE) as partial, partial.open("wb") as stream:
+            np.savez(stream, session=self.session, salt=salt, share=self.share.numpy())
 
     @staticmethod
     def load(out: Path) -> _Lost | None:

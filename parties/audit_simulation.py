@@ -15,6 +15,7 @@ from secure_fair.audit.columns import Table
 from secure_fair.audit.predictions import read_predictions
 from secure_fair.data.attributes import read_schema
 from secure_fair.errors import RefusedError
+from secure_fair.files import write_text
 from secure_fair.privacy import policy
 from secure_fair.settings import CROSS, Settings
 from secure_fair.training.run_folder import check_run_folder
@@ -70,7 +71,7 @@ def simulate_audit(simulation: AuditSimulation) -> dict[str, Any]:
     (out / "settings.toml").write_text(settings_text(settings))
     run_parties(AuditLaunch(out, out / "settings.toml", simulation.policy or out / "policy.toml"))
     text = (out / "developer" / "audit.json").read_text()
-    (out / "audit.json").write_text(text)
+    write_text(out / "audit.json", text)
     report: dict[str, Any] = json.loads(text)
     return report
 

@@ -18,6 +18,7 @@ from typing import Any
 from parties.simulation import Simulation, simulate
 from secure_fair.errors import RunError
 from secure_fair.fairness import methods, verdict
+from secure_fair.files import write_json
 from secure_fair.report import arms as by_arm
 from secure_fair.report import curves
 from secure_fair.settings import Settings
@@ -102,9 +103,7 @@ def compare(
         "overhead": overhead(rows),
         "environment": environment(),
     }
-    partial = out / "compare.tmp"
-    partial.write_text(json.dumps(result, indent=2) + "\n")
-    partial.replace(out / "compare.json")
+    write_json(out / "compare.json", result)
     by_arm.write_csv(rows, out / "compare.csv")
     plot_curves(rows, out)
     return result

@@ -19,6 +19,7 @@ import torch
 from parties.handshake import AgreedRun
 from secure_fair import checkpoint
 from secure_fair.errors import RefusedError, RunError
+from secure_fair.files import write_text
 
 NAME_FILE = "run_name"  # in the developer's folder
 CHECKPOINTS_FOLDER = "checkpoints"  # in the auditor's folder, one folder a run
@@ -31,9 +32,7 @@ def run_name(out: Path, *, resume: bool) -> str:
     if resume and file.exists():
         return file.read_text()
     name = secrets.token_hex(16)
-    partial = file.with_suffix(".tmp")
-    partial.write_text(name)
-    partial.replace(file)
+    write_text(file, name)
     return name
 
 

@@ -20,6 +20,7 @@ from secure_fair.data.faces import start_worker
 from secure_fair.data.source import Source
 from secure_fair.errors import RunError
 from secure_fair.fairness import methods, verdict
+from secure_fair.files import write_json, write_text
 
 VERSION = 1
 Say = Callable[[str], None]
@@ -49,14 +50,14 @@ def run_experiment(
     `devices` are given to the workers in turn. Raises what a run raises; what was finished stays.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / "rule.txt").write_text(experiment.rule + "\n")
+    write_text(out / "rule.txt", experiment.rule + "\n")
     for pair in experiment.pairs:
         _prepare(pair, experiment, out, steps)
         _write_settings(experiment, pair, out)
     with _Workers(workers, devices, out, say) as pool:
         pool.run(_candidates(experiment))
         choices = _choose(experiment, out)
-        _write(out / "choices.json", {"rule": experiment.rule, "weights": choices})
+        write_json(out / "choices.json", {"rule": experiment.rule, "weights": choices})
         jobs = list(_grid(experiment, choices))
         pool.run(jobs)
     return _collect(experiment, out, choices, jobs, say)
@@ -88,7 +89,7 @@ def _collect(
             say(f"warning: {job.pair} {job.name}: {text}")
     pairs = {pair.name: {"task": pair.task, "attribute": pair.attribute} for pair in experiment.pairs}
     result = {"version": VERSION, "rule": experiment.rule, "pairs": pairs, "choices": choices, "rows": rows}
-    _write(out / "results.json", result)
+    write_json(out / "results.json", result)
     return result
 
 
@@ -263,10 +264,4 @@ def _write_settings(experiment: Experiment, pair: Pair, out: Path) -> None:
     file = out / "data" / pair.name / "settings.toml"
     if file.exists() and file.read_text() != text:
         raise RunError(f"{file}: made with other settings; name another --out, or remove the runs of this pair")
-    file.write_text(text)
-
-
-def _write(file: Path, content: dict[str, Any]) -> None:
-    partial = file.with_suffix(".tmp")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(file)
+    write_text(file, text)

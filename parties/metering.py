@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 
 from secure_fair.fairness.terms import FairnessTerm
+from secure_fair.files import write_json
 from secure_fair.mpc.dealing.source import CorrelationSource
 from secure_fair.training.loop import TrainingResult
 from secure_fair.transport.frames import Connection
@@ -40,7 +40,7 @@ class Cost:
     total_seconds: float
 
     def write(self, folder: Path) -> None:
-        (folder / COST_FILE).write_text(json.dumps({"version": 1, **asdict(self)}, indent=2) + "\n")
+        write_json(folder / COST_FILE, {"version": 1, **asdict(self)})
 
 
 class Meter:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from secure_fair.files import replacing
 from secure_fair.releases.moment import MomentPlan
 from secure_fair.settings import Settings
 
@@ -64,6 +65,5 @@ def lost_session(out: Path) -> str:
 
 def save_arrays(file: Path, **arrays: Any) -> None:
     """Whole or not at all."""
-    partial = file.with_suffix(".tmp.npz")
-    np.savez(partial, **arrays)
-    partial.replace(file)
+    with replacing(file) as partial, partial.open("wb") as stream:
+        np.savez(stream, **arrays)

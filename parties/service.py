@@ -30,6 +30,7 @@ from secure_fair.errors import (
     SecureFairError,
     TransportError,
 )
+from secure_fair.files import write_text
 from secure_fair.settings import NetworkSettings
 from secure_fair.transport.accept import Acceptor
 from secure_fair.transport.frames import Connection
@@ -192,9 +193,6 @@ class Health:
         if self._folder is None:
             return
         time_now = datetime.now(UTC).isoformat(timespec="seconds")
-        partial = self._folder / f"{HEALTH}.tmp"
+        facts = {"version": 1, "time": time_now, "party": self._party, **self.facts()}
         with self._writing:
-            partial.write_text(
-                json.dumps({"version": 1, "time": time_now, "party": self._party, **self.facts()}) + "\n"
-            )
-            partial.replace(self._folder / HEALTH)
+            write_text(self._folder / HEALTH, json.dumps(facts) + "\n")

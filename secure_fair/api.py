@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from parties.own_plan import TrainingPlan
 from secure_fair.errors import RunError, SettingsError
+from secure_fair.files import replacing, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -122,13 +123,14 @@ def write_attributes(
             raise SettingsError(f"{column}: needs one of its categories for each of the {len(ids)} ids")
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
-    with (place / "attributes.csv").open("w", newline="", encoding="utf-8") as stream:
+    table = place / "attributes.csv"
+    with replacing(table) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(("id", *attributes))
         writer.writerows(zip(ids, *attributes.values(), strict=True))
     schema = {"version": 1, "attributes": {name: list(categories[name]) for name in attributes}, "person": None}
-    (place / "schema.json").write_text(json.dumps(schema, indent=2) + "\n")
-    return place / "attributes.csv"
+    write_json(place / "schema.json", schema)
+    return table
 
 
 class FairnessTerm:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from secure_fair.errors import RunError
+from secure_fair.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,12 +31,10 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Write `state` (tensors and plain values) as the checkpoint of `step`, then drop all but the two newest."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = folder / f"step-{step:09d}.pt"
-    partial = file.with_suffix(".tmp")
-    with partial.open("wb") as stream:
+    with replacing(file) as partial, partial.open("wb") as stream:
         torch.save({"version": VERSION, **state}, stream)
         stream.flush()
         os.fsync(stream.fileno())
-    partial.replace(file)
     for old in _newest_first(folder)[KEPT:]:
         old.unlink()
 

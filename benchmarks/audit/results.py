@@ -16,6 +16,7 @@ from benchmarks import environment
 from parties.audit_simulation import AuditLaunch, settings_text
 from parties.launch import run_parties
 from secure_fair.audit.predictions import Predictions, read_predictions
+from secure_fair.files import write_json
 from secure_fair.settings import Settings
 
 VERSION = 1
@@ -58,9 +59,7 @@ def make(sizes: Sequence[int], k: int, modes: Sequence[str], repetitions: int, o
                 runs.append(_run(folder / f"{mode}-{repetition}", settings, mode, k))
             rows.append(_row(n, k, mode, runs))
     found = {"version": VERSION, "rows": rows, "claims": claims(rows), "environment": environment.describe()}
-    partial = out / "audit.tmp"
-    partial.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
-    partial.replace(out / "audit.json")
+    write_json(out / "audit.json", found)
     return found
 
 

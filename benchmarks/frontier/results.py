@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from benchmarks.frontier.study import Study
 from benchmarks.frontier.trainings import ATTRIBUTE, TASK, Progress
 from secure_fair.cli.console import plain
 from secure_fair.cli.demo import CORRELATION
+from secure_fair.files import write_json
 
 VERSION = 1
 WEIGHTS = (
@@ -45,9 +45,7 @@ def make(grid: Grid, overrides: tuple[str, ...], work: Path, out: Path, progress
     out.mkdir(parents=True, exist_ok=True)
     summary.write_csv(rows, out / "frontier.csv")
     plot.draw(rows, grid.rank_epsilon, note(grid, rows), (out / "frontier.png", out / "frontier.svg"))
-    partial = out / "frontier.tmp"
-    partial.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
-    partial.replace(out / "frontier.json")
+    write_json(out / "frontier.json", result)
     return result
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import io
-import json
 import os
 import statistics
 import tempfile
@@ -27,6 +26,7 @@ from parties.metering import Meter, MeteredTerm
 from secure_fair.data.images import Batch
 from secure_fair.fairness import methods
 from secure_fair.fairness.terms import FairnessTerm
+from secure_fair.files import write_json
 from secure_fair.model import backbone
 from secure_fair.model.classifier import build_classifier
 from secure_fair.mpc.dealing.correlations import Role
@@ -95,9 +95,7 @@ def make(tasks: Sequence[Task], out: Path, progress: Any) -> dict[str, Any]:
         rows += arms(task)
         found = {"version": VERSION, "rows": rows, "claims": claims(rows), "environment": environment.describe()}
         out.mkdir(parents=True, exist_ok=True)
-        partial = out / "overhead.tmp"
-        partial.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
-        partial.replace(out / "overhead.json")
+        write_json(out / "overhead.json", found)
     return found
 
 

@@ -14,6 +14,7 @@ from benchmarks import environment
 from benchmarks.peers.environments import PEERS, Progress, ask
 from benchmarks.primitives import claims, ours
 from benchmarks.primitives.cases import Case, Floats, cases, expected
+from secure_fair.files import write_json
 
 VERSION = 1
 PEER_SECONDS = 240.0
@@ -70,9 +71,7 @@ def make(systems: Sequence[str], repetitions: int, work: Path, out: Path, progre
         "environment": environment.describe(),
     }
     out.mkdir(parents=True, exist_ok=True)
-    partial = out / "primitives.tmp"
-    partial.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
-    partial.replace(out / "primitives.json")
+    write_json(out / "primitives.json", found)
     return found
 
 

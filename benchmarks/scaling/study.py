@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from benchmarks import environment, processes, secure_steps
 from benchmarks.primitives.ours import WARM_UP
 from benchmarks.processes import Job
 from benchmarks.secure_steps import StepShape
+from secure_fair.files import write_json
 from secure_fair.mpc.dealing.correlations import Role, correction_elements
 from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.protocols.moment import MomentShape, auditor_moment, developer_moment
@@ -44,9 +44,7 @@ def make(repetitions: int, records: Sequence[int], out: Path, progress: Any) -> 
         rows.append(moment(number))
     found = {"version": VERSION, "rows": rows, "claims": claims(rows), "environment": environment.describe()}
     out.mkdir(parents=True, exist_ok=True)
-    partial = out / "scaling.tmp"
-    partial.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
-    partial.replace(out / "scaling.json")
+    write_json(out / "scaling.json", found)
     return found
 
 

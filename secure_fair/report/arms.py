@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from secure_fair.files import replacing
 from secure_fair.report.statistics import Estimate, over_seeds, ratio_over_seeds
 
 Row = Mapping[str, Any]
@@ -161,10 +162,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 
 def write_csv(rows: Iterable[Row], file: Path) -> None:
-    """One line a run; empty where a value does not exist. Written beside and renamed."""
-    partial = file.with_suffix(".csv.tmp")
-    with partial.open("w", newline="", encoding="utf-8") as stream:
+    """One line a run; empty where a value does not exist."""
+    with replacing(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(COLUMNS)
         writer.writerows([field(row, *path) for path in COLUMNS.values()] for row in rows)
-    partial.replace(file)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from secure_fair.files import write_text
 from secure_fair.report.statistics import Estimate, over_seeds
 
 METRICS = {
@@ -125,8 +126,8 @@ def write(result: Mapping[str, Any], out: Path) -> list[Line]:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(HEADER)
         writer.writerows(cells(line) for line in found)
-    (out / "table.tex").write_text(latex(found), encoding="utf-8")
-    (out / "table.html").write_text(html(found, result["rule"]), encoding="utf-8")
+    write_text(out / "table.tex", latex(found))
+    write_text(out / "table.html", html(found, result["rule"]))
     return found
 
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from secure_fair import __version__
 from secure_fair.errors import RunError
+from secure_fair.files import write_text
 from secure_fair.report import accounts, audit, groups, material, results, words
 from secure_fair.report.arms import Arm
 from secure_fair.report.figures import Section, keys
@@ -27,10 +28,8 @@ def write(folder: Path, out: Path | None = None) -> Path:
     """Write the report of DIR, by default as DIR/report.html, and return its place. Raises RunError."""
     target = folder / FILE if out is None else out
     text = render(material.load(folder))
-    partial = target.with_suffix(".tmp")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(target)
+        write_text(target, text)
     except OSError as error:
         raise RunError(f"{target}: the report could not be written ({error.strerror})") from None
     return target

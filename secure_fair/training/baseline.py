@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from secure_fair.data.own import FILE, read_own
 from secure_fair.errors import SettingsError
 from secure_fair.fairness import methods
 from secure_fair.fairness.terms import Context
+from secure_fair.files import write_json
 from secure_fair.training.loop import train
 from secure_fair.training.run_folder import check_run_folder, read_table
 from secure_fair.training.setup import developer_side
@@ -64,7 +64,7 @@ def run_plaintext(
         "train_seconds": result.train_seconds,
         "total_seconds": time.perf_counter() - began,
     }
-    (run / "developer" / "cost.json").write_text(json.dumps({"version": 1, **cost}, indent=2) + "\n")
+    write_json(run / "developer" / "cost.json", {"version": 1, **cost})
     return write_summary(
         run, method=method.name, release="none", arm="plaintext", settings=settings, table=table, cost=cost
     )

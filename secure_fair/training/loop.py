@@ -16,6 +16,7 @@ from torch.nn import functional
 from secure_fair import checkpoint
 from secure_fair.data.images import Batch, ImageSet, batches
 from secure_fair.errors import RunError
+from secure_fair.files import write_text
 from secure_fair.training import device, predictions
 
 if TYPE_CHECKING:
@@ -203,4 +204,4 @@ def description(settings: Settings, method: str, weight: float) -> str:
 def _keep_steps(file: Path, steps: int) -> None:
     """Drop the rows of steps that came after the checkpoint, so that a resumed run counts each step once."""
     lines = file.read_text().splitlines(keepends=True)
-    file.write_text("".join(lines[: steps + 1]))
+    write_text(file, "".join(lines[: steps + 1]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from secure_fair.data.images import ImageSet, batches
 from secure_fair.errors import RunError
 from secure_fair.fairness import metrics
 from secure_fair.fairness.finite import finite
+from secure_fair.files import write_json
 from secure_fair.training import device
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def write(
                 names = part.classes[label], part.classes[scores.argmax()]
                 writer.writerow((record, split, *names, *(f"{score:.9g}" for score in scores)))
     results = {split: metrics.overall(part.labels, part.scores) for split, part in found.items()}
-    (out / "metrics.json").write_text(json.dumps({"version": VERSION, **finite(results)}, indent=2) + "\n")
+    write_json(out / "metrics.json", {"version": VERSION, **finite(results)})
     return results
 
 

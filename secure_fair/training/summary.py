@@ -6,7 +6,6 @@ plaintext baseline, the launcher of a simulation) may write this file.
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from secure_fair.fairness import metrics
 from secure_fair.fairness.finite import finite
+from secure_fair.files import write_json
 from secure_fair.training import predictions
 
 if TYPE_CHECKING:
@@ -72,9 +72,7 @@ def write_summary(
         "commit": commit(),
     }
     plain: dict[str, Any] = finite(summary)
-    partial = run / "summary.tmp"
-    partial.write_text(json.dumps(plain, indent=2, allow_nan=False) + "\n")
-    partial.replace(run / "summary.json")
+    write_json(run / "summary.json", plain)
     return plain
 
 
