@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -219,8 +220,10 @@ def test_a_secure_run_equals_the_plaintext_one(method: str, shared: Path) -> Non
     assert flat(summary(secure)["metrics"]) == pytest.approx(flat(summary(plain)["metrics"]), abs=1e-9)
 
 
-def flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
+def flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Every number under its path; of several classes, one a class."""
     found: dict[str, float] = {}
     for name, value in metrics.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        parts = dict(enumerate(value)) if isinstance(value, list) else value
+        found |= flat(parts, f"{prefix}{name}.") if isinstance(parts, dict) else {f"{prefix}{name}": value}
     return found
