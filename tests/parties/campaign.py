@@ -1,6 +1,6 @@
 """Every party killed and stalled at random steps, and every run resumed: writes a line a trial as it goes.
 
-    python -m tests.parties.campaign --trials 20 --out docs/results/faults.csv
+    python -m tests.parties.campaign --trials 20 --out benchmarks/results/faults/faults.csv
 
 A file that is there already is continued, so that the campaign can be run in pieces (`--most` trials at a time).
 """
