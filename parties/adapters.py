@@ -15,7 +15,7 @@ import torch
 from parties.messages import encode_step
 from parties.metering import MeteredTerm
 from secure_fair.errors import ProtocolError
-from secure_fair.fairness.overlap import columns
+from secure_fair.fairness.overlap import check_undelayed, columns
 from secure_fair.fairness.terms import FairnessTerm, PlainTerm, released_gradient
 from secure_fair.model.lora import Factors
 from secure_fair.mpc.dealing.plan import Plan
@@ -93,5 +93,6 @@ class OverlapTerm(PlainTerm):
 
 def overlap_term(run: Run) -> FairnessTerm:
     """The metered term of a run."""
+    check_undelayed(run.settings)
     term = OverlapTerm(run)
     return MeteredTerm(term, run.meter, lambda _n: term.floor_bytes, lambda: None)

@@ -23,6 +23,7 @@ from parties.soft_attributes import BLOCK, Features, MomentTerm, SoftTable, resp
 from secure_fair import checkpoint
 from secure_fair.errors import ProtocolError, RunError
 from secure_fair.fairness import methods
+from secure_fair.fairness.background import Background
 from secure_fair.fairness.terms import Context, FairnessTerm
 from secure_fair.model.classifier import FairClassifier
 from secure_fair.mpc.dealing.plan import Plan
@@ -192,7 +193,7 @@ def _gradient_term(run: Run) -> FairnessTerm:
     party = Party("developer", run.auditor, source, record)
     term = secure.developer(run.settings, public, party, announce)
     return MeteredTerm(
-        term,
+        Background(term) if run.settings.training.delayed else term,
         run.meter,
         lambda n: secure.floor_bytes(public, n),
         lambda: term.rerandomise(RingGenerator(seed)),

@@ -75,6 +75,7 @@ class TrainingSettings(_Section):
     precision: Literal["fp32", "bf16"] = "bf16"
     threads: Annotated[int, Field(ge=0)] = 0
     checkpoint_steps: Positive = 200
+    delayed: bool = False
 
 
 class FairnessSettings(_Section):

@@ -42,6 +42,7 @@ COMMENTS = {
     "training.precision": 'on a GPU: "bf16" or "fp32"; the CPU always computes in fp32',
     "training.threads": "CPU threads of the developer; 0: torch decides",
     "training.checkpoint_steps": "a checkpoint every so many steps, and after each epoch",
+    "training.delayed": "apply a batch's gradient one step later, so that no step waits for the auditor",
     "fairness": "the fairness term",
     "fairness.weight": "absent: by method and release, see docs/settings.md",
     "fairness.factors": 'of `orth-adapter`: "A" or "AB"',

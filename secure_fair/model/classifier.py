@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import peft
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from secure_fair.errors import RunError
 from secure_fair.model import backbone, head, lora
@@ -102,6 +103,34 @@ class FairClassifier(nn.Module):
         head.save(self.head, folder / "head.safetensors")
         if self._subtracted is not None:
             lora.save_negative(*self._subtracted, folder / "adapter" / "adapter_config.json", folder / SUBTRACTED)
+
+
+class Snapshot:
+    """The model with its trainable parameters as they are now: its graph outlives an optimiser's step.
+
+    The copies, adapter and head, are small; the backbone is shared.
+    """
+
+    def __init__(self, model: FairClassifier) -> None:
+        self._model = model
+        self._copies = {name: p.detach().clone().requires_grad_() for name, p in model.trainable().items()}
+
+    def trainable(self) -> dict[str, Tensor]:
+        """As `FairClassifier.trainable`; gradients arrive here."""
+        return self._copies
+
+    def represent(self, images: Tensor) -> Tensor:
+        """[n, 3, S, S] -> h [n, d]."""
+        h: Tensor = functional_call(self._model.adapted, self._of("adapted."), (images,))
+        return h
+
+    def logits(self, h: Tensor) -> Tensor:
+        """h [n, d] -> [n, C]."""
+        z: Tensor = functional_call(self._model.head, self._of("head."), (h,))
+        return z
+
+    def _of(self, prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): p for name, p in self._copies.items() if name.startswith(prefix)}
 
 
 def build_classifier(settings: Settings, n_classes: int) -> FairClassifier:

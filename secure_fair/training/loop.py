@@ -17,6 +17,7 @@ from secure_fair import checkpoint
 from secure_fair.data.images import Batch, ImageSet, batches
 from secure_fair.errors import RunError
 from secure_fair.files import write_text
+from secure_fair.model.classifier import Snapshot
 from secure_fair.training import device, predictions
 
 if TYPE_CHECKING:
@@ -82,6 +83,15 @@ def train(
     return TrainingResult(session.step, session.seconds, metrics)
 
 
+@dataclass(frozen=True)
+class _Forward:
+    """A batch whose forward pass is done, by a model that still holds the parameters it was done with."""
+
+    epoch: int
+    task_loss: torch.Tensor
+    model: FairClassifier | Snapshot
+
+
 class Session:
     """The state of one training: what a checkpoint holds. `seconds` are those in steps."""
 
@@ -102,6 +112,8 @@ class Session:
             model.trainable().values(), lr=options.learning_rate, weight_decay=options.weight_decay
         )
         self.step, self.seconds = 0, 0.0
+        self._delayed = options.delayed
+        self._earlier: _Forward | None = None  # with `training.delayed`
 
     def fit(self, images: ImageSet, progress: Callable[[int, int], None], *, resume: bool) -> None:
         options = self.settings.training
@@ -126,36 +138,68 @@ class Session:
                     start_step=self.step - epoch * steps_per_epoch,
                 ):
                     self.advance(batch, epoch, stream)
-                    if checkpoint.due(self.step, options.checkpoint_steps, steps_per_epoch):
+                    if checkpoint.due(self.seen, options.checkpoint_steps, steps_per_epoch):
+                        self.drain(stream)
                         self._save()
                     progress(self.step, total)
 
+    @property
+    def seen(self) -> int:
+        """Batches whose forward pass is done: the steps, and with `training.delayed` perhaps one more."""
+        return self.step + (self._earlier is not None)
+
     def advance(self, batch: Batch, epoch: int, stream: TextIO) -> None:
-        """One step; its row goes to `stream`."""
+        """One step; its row goes to `stream`.
+
+        With `training.delayed`: the forward pass of this batch, and then the step of the batch before. Its fairness
+        term has had a backward and a forward pass of time, and so has that of this batch.
+        """
         began = time.perf_counter()
         images, labels = device.move(batch.images, self.device), device.move(batch.labels, self.device)
-        self.term.prepare(labels, batch.positions)
+        earlier, model = self._earlier, Snapshot(self.model) if self._delayed else self.model
+        if not self._delayed:
+            self.term.prepare(labels, batch.positions)
         with device.autocast(self.settings, self.device):
-            h = self.model.represent(images)  # [n, d]
+            h = model.represent(images)  # [n, d]
+        fairness = self.term.finish() if earlier is not None else None
         self.term.begin(h, labels, batch.positions)
         with device.autocast(self.settings, self.device):
-            logits = self.model.logits(h)  # [n, C]
-        task_loss = functional.cross_entropy(logits.float(), labels)
-        fairness = self.term.finish()
-        loss = task_loss + self.weight * fairness
+            logits = model.logits(h)  # [n, C]
+        current = _Forward(epoch, functional.cross_entropy(logits.float(), labels), model)
+        if not self._delayed:
+            self._apply(current, self.term.finish(), began, stream)
+            return
+        self._earlier = current
+        if earlier is not None and fairness is not None:
+            self._apply(earlier, fairness, began, stream)
+        else:
+            self.seconds += time.perf_counter() - began
+
+    def drain(self, stream: TextIO) -> None:
+        """The step that `training.delayed` still owes: before a checkpoint, which cannot hold a graph."""
+        if self._earlier is not None:
+            began, earlier, self._earlier = time.perf_counter(), self._earlier, None
+            self._apply(earlier, self.term.finish(), began, stream)
+
+    def _apply(self, done: _Forward, fairness: torch.Tensor, began: float, stream: TextIO) -> None:
+        """Take the gradient of a batch and move the model; the step is timed since `began`."""
+        loss = done.task_loss + self.weight * fairness
         if not math.isfinite(loss.item()):
             raise RunError(
-                f"step {self.step + 1}: the loss is not finite (task {task_loss.item():g}, "
+                f"step {self.step + 1}: the loss is not finite (task {done.task_loss.item():g}, "
                 f"fairness {fairness.item():g}); lower training.learning_rate or fairness.weight"
             )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        if done.model is not self.model:
+            for parameter, copy in zip(self.model.trainable().values(), done.model.trainable().values(), strict=True):
+                parameter.grad = copy.grad
         self.optimiser.step()
         seconds = time.perf_counter() - began
         self.step += 1
         self.seconds += seconds
         csv.writer(stream).writerow(
-            (self.step, epoch + 1, f"{task_loss.item():.7g}", f"{fairness.item():.7g}", f"{seconds:.6f}")
+            (self.step, done.epoch + 1, f"{done.task_loss.item():.7g}", f"{fairness.item():.7g}", f"{seconds:.6f}")
         )
 
     def _save(self) -> None:
@@ -188,14 +232,17 @@ class Session:
 
 
 def description(settings: Settings, method: str, weight: float) -> str:
-    """What must be the same for a resumed run to be the same run; addresses and paths may differ."""
+    """What must be the same for a resumed run to be the same run; addresses and paths may differ.
+
+    With `training.delayed` the steps of checkpoints belong to it: no gradient is late across one.
+    """
     sections = settings.model_dump(
         mode="json",
         exclude={
             "network": True,
             "data": {"root", "workers"},
             "attributes": {"file"},
-            "training": {"checkpoint_steps"},
+            "training": set() if settings.training.delayed else {"checkpoint_steps"},
         },
     )
     return json.dumps({"term": method, "weight": weight, **sections}, sort_keys=True)

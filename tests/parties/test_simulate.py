@@ -220,6 +220,23 @@ def test_a_secure_run_equals_the_plaintext_one(method: str, shared: Path) -> Non
     assert flat(summary(secure)["metrics"]) == pytest.approx(flat(summary(plain)["metrics"]), abs=1e-9)
 
 
+DELAYED = ("--set", "training.delayed=true", "--set", "training.checkpoint_steps=2")
+
+
+@pytest.mark.parametrize("method", ["orth", "adv"])
+def test_a_secure_run_whose_gradients_are_late_equals_the_plaintext_one(method: str, shared: Path) -> None:
+    """The auditor does not see the difference: a step for each batch, in the same order, checkpoints after the same."""
+    secure = world.simulated(shared, method, "gradient", ("Male",), *DELAYED, name=f"{method}-delayed")
+    plain = world.trained(shared, method, ("Male",), *DELAYED, name=f"{method}-delayed-plaintext")
+    assert len(steps(secure)) == STEPS
+    assert [line["step"] for line in disclosed(secure)] == list(range(STEPS))
+    for mine, theirs in zip(steps(secure), steps(plain), strict=True):
+        assert mine["task_loss"] == pytest.approx(theirs["task_loss"], abs=1e-5 if method == "orth" else 1e-4)
+        assert mine["fairness_value"] == pytest.approx(theirs["fairness_value"], abs=5e-6 if method == "orth" else 1e-4)
+    cost = summary(secure)["cost"]
+    assert 0 < cost["exposed_seconds"] < cost["mpc_seconds"]
+
+
 def flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """Every number under its path; of several classes, one a class."""
     found: dict[str, float] = {}

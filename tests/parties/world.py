@@ -428,11 +428,11 @@ def simulated(
     return once(folder, name or f"{method}-{release}", make)
 
 
-def trained(folder: Path, method: str, columns: Sequence[str], *more: str) -> Path:
+def trained(folder: Path, method: str, columns: Sequence[str], *more: str, name: str | None = None) -> Path:
     """A run of `secure-fair train`."""
 
     def make(run: Path) -> None:
         config = write_settings(run.with_suffix(".toml"), prepared(folder), columns)
         done(["train", "-c", str(config), "--method", method, "--out", str(run), *more], run.with_suffix(".log"))
 
-    return once(folder, f"{method}-plaintext", make)
+    return once(folder, name or f"{method}-plaintext", make)
