@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from benchmarks.network.relay import Link, relayed
 from benchmarks.primitives.ours import WARM_UP
 from benchmarks.processes import Job, Outcome
 from benchmarks.secure_steps import StepShape
+from secure_fair.files import write_json
 from secure_fair.mpc.dealing.correlations import Role
 from secure_fair.mpc.dealing.plan import Plan
 from secure_fair.mpc.engine.party import Party
@@ -52,9 +52,7 @@ def make(repetitions: int, forward_seconds: float, out: Path, progress: Any) -> 
         "environment": environment.describe(),
     }
     out.mkdir(parents=True, exist_ok=True)
-    partial = out / "network.tmp"
-    partial.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
-    partial.replace(out / "network.json")
+    write_json(out / "network.json", found)
     return found
 
 

@@ -25,7 +25,7 @@ from benchmarks.secure_steps import StepShape
 from parties.metering import Meter, MeteredTerm
 from secure_fair.data.images import Batch
 from secure_fair.fairness import methods
-from secure_fair.fairness.terms import FairnessTerm
+from secure_fair.fairness.terms import Context, FairnessTerm
 from secure_fair.files import write_json
 from secure_fair.model import backbone
 from secure_fair.model.classifier import build_classifier
@@ -167,7 +167,8 @@ def _term(arm: Arm, task: Task, width: int, settings: Settings, party: Party, me
     table = secure_steps.attributes(task.batch, K)
     if arm.release != "none":
         table = 0.8 * table + 0.1  # soft attributes
-    plain: FairnessTerm = methods.factory(methods.get(arm.method).plain)(settings, [table], width)
+    context = Context(settings, [table], width, secure_steps.CLASSES)
+    plain: FairnessTerm = methods.factory(methods.get(arm.method).plain)(context)
     return plain
 
 
@@ -185,7 +186,7 @@ def claims(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "met": row["exposed_ms_median"] <= EXPOSED_LIMIT_MS,
         }
         for row in rows
-        if row["arm"] == "secure"
+        if row["arm"] == "secure" and row["device"] == "cpu"
     ]
 
 
