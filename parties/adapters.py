@@ -17,7 +17,7 @@ from parties.metering import MeteredTerm
 from secure_fair.errors import ProtocolError
 from secure_fair.fairness.overlap import check_undelayed, columns
 from secure_fair.fairness.terms import FairnessTerm, PlainTerm, released_gradient
-from secure_fair.model.lora import Factors
+from secure_fair.model.lora import Factors, flatten, unflatten
 from secure_fair.mpc.dealing.plan import Plan
 from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.kinds import Kind
@@ -32,8 +32,8 @@ _BYTES = 4  # float32
 
 
 def pack(factors: Factors) -> bytes:
-    """The factors one after the other in the order of their names, little-endian float32."""
-    return b"".join(factors[name].contiguous().numpy().astype("<f4").tobytes() for name in sorted(factors))
+    """As lora.flatten has them, little-endian float32."""
+    return flatten(factors).numpy().astype("<f4").tobytes()
 
 
 def unpack(payload: bytes | bytearray, like: Factors) -> Factors:
@@ -41,9 +41,7 @@ def unpack(payload: bytes | bytearray, like: Factors) -> Factors:
     flat = torch.from_numpy(np.frombuffer(payload, dtype="<f4").copy())
     if not torch.isfinite(flat).all():
         raise ProtocolError("the auditor's adapter holds a value that is not finite; the auditor trains it again")
-    names = sorted(like)
-    parts = flat.split([like[name].numel() for name in names])
-    return {name: part.reshape(like[name].shape) for name, part in zip(names, parts, strict=True)}
+    return unflatten(flat, like)
 
 
 def adapter_term(run: Run) -> FairnessTerm:
@@ -54,8 +52,7 @@ def adapter_term(run: Run) -> FairnessTerm:
     payload = run.auditor.receive(Kind.OPEN, size=size)  # the auditor trains it now; its heartbeats keep us waiting
     run.meter.add(time.perf_counter() - began, size)
     factors = unpack(payload, own)
-    flat = torch.cat([factors[name].reshape(-1) for name in sorted(factors)])
-    run.log.add(0, DISCLOSED, flat.numpy(), np.empty(0, dtype=np.int64))
+    run.log.add(0, DISCLOSED, flatten(factors).numpy(), np.empty(0, dtype=np.int64))
     run.model.subtract(factors, run.weight)
     return Unlearned()
 

@@ -19,8 +19,9 @@ from secure_fair.data.images import TransformSpec
 from secure_fair.data.own import OwnImages, read_own
 from secure_fair.errors import ProtocolError, SettingsError
 from secure_fair.fairness.overlap import columns
+from secure_fair.files import replacing
 from secure_fair.model import backbone
-from secure_fair.model.lora import Factors
+from secure_fair.model.lora import SENSITIVE, Factors
 from secure_fair.mpc.dealing.plan import Plan
 from secure_fair.mpc.dealing.source import CorrelationSource
 from secure_fair.mpc.engine.party import Party
@@ -33,8 +34,6 @@ from secure_fair.transport.frames import Connection
 
 if TYPE_CHECKING:
     from parties.audited import Audited
-
-KEPT = "sensitive.safetensors"  # in the auditor's folder: its own
 
 
 def trained(audited: Audited, run: AgreedRun) -> Factors:
@@ -49,9 +48,9 @@ def trained(audited: Audited, run: AgreedRun) -> Factors:
     _debit(audited, run, own)
     audited.log("training the sensitive adapter on images of our own", images=len(own.images))
     factors = of_own(settings, own)
-    file = audited.checkpoints.parent / KEPT
-    file.touch(mode=0o600)
-    save_file({name: value.contiguous() for name, value in factors.items()}, file)
+    with replacing(audited.checkpoints.parent / SENSITIVE) as partial:
+        partial.touch(mode=0o600)
+        save_file({name: value.contiguous() for name, value in factors.items()}, partial)
     return factors
 
 

@@ -20,6 +20,7 @@ ENT: the same adversary; the representation raises the entropy of its prediction
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -102,11 +103,17 @@ def hidden_units(u: Tensor, units: int, seed: int) -> Tensor:
     """
     if not units:
         return u
-    generator = torch.Generator().manual_seed(seed)
-    spread = HIDDEN_BANDWIDTH * torch.randn(u.shape[1], units, generator=generator, dtype=torch.float64)
-    phase = 2 * math.pi * torch.rand(units, generator=generator, dtype=torch.float64)
+    spread, phase = _hidden_layer(u.shape[1], units, seed)
     waves = torch.cos(u @ spread.to(u) + phase.to(u)) / math.sqrt(units)
     return torch.cat([u, waves], dim=1) / math.sqrt(2)
+
+
+@functools.cache
+def _hidden_layer(width: int, units: int, seed: int) -> tuple[Tensor, Tensor]:
+    """R [width, units] and b [units]: the same in every step of a run."""
+    generator = torch.Generator().manual_seed(seed)
+    spread = HIDDEN_BANDWIDTH * torch.randn(width, units, generator=generator, dtype=torch.float64)
+    return spread, 2 * math.pi * torch.rand(units, generator=generator, dtype=torch.float64)
 
 
 def with_bias(x: Tensor, labels: Tensor | None = None, classes: int = 1) -> Tensor:

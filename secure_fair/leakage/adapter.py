@@ -41,9 +41,7 @@ def _adapted(people: People, flat: Floats, split: str) -> Floats:
 
     settings = people.settings
     model, splits = developer_side(settings)
-    own = model.factors()
-    parts = torch.from_numpy(flat).split([own[name].numel() for name in sorted(own)])
-    factors = {name: part.reshape(own[name].shape) for name, part in zip(sorted(own), parts, strict=True)}
+    factors = lora.unflatten(torch.from_numpy(flat), model.factors())
     lora.subtract(model.adapted, factors, -1.0, settings.lora)
     chosen = device.resolve(settings.training.device)
     model.to(chosen).eval()

@@ -16,7 +16,6 @@ from secure_fair.privacy.disclosures import Disclosure, load_value
 from secure_fair.settings import Settings
 
 NAME = "row space of the sensitive LoRA from one gradient"
-KEPT = "sensitive.safetensors"  # what the auditor of a simulation has kept: it scores the attack and does not feed it
 
 
 def attack_overlap(run: Path, opened: list[Disclosure], settings: Settings) -> dict[str, Any]:
@@ -24,8 +23,10 @@ def attack_overlap(run: Path, opened: list[Disclosure], settings: Settings) -> d
     from safetensors.torch import load_file
 
     from secure_fair.fairness.overlap import columns
+    from secure_fair.model.lora import SENSITIVE
 
-    truth = [value.double().numpy() for value in columns(load_file(run / "auditor" / KEPT), settings.fairness.factors)]
+    kept = load_file(run / "auditor" / SENSITIVE)  # of a simulation: it scores the attack and does not feed it
+    truth = [value.double().numpy() for value in columns(kept, settings.fairness.factors)]
     flat, _ = load_value(run / "developer", opened[-1])  # at first B is 0
     rank = settings.lora.rank
     parts = np.split(flat.astype(np.float64) * opened[-1].unit, np.cumsum([len(t) * rank for t in truth])[:-1])

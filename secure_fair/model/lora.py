@@ -22,12 +22,25 @@ if TYPE_CHECKING:
 Factors = dict[str, torch.Tensor]  # peft's names ("....lora_A.weight" [r, in], "....lora_B.weight" [out, r]), float32
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 _PREFIX = "base_model.model."
+SENSITIVE = "sensitive.safetensors"  # the auditor's sensitive LoRA, in its own folder
 
 
 def factors(adapted: peft.PeftModel) -> Factors:
     """Copies of the adapter's factors, on the CPU, in the order of their names."""
     state = peft.get_peft_model_state_dict(adapted)
     return {name: state[name].detach().to("cpu", torch.float32).clone() for name in sorted(state)}
+
+
+def flatten(found: Factors) -> Tensor:
+    """All factors one after the other, in the order of their names: [values]."""
+    return torch.cat([found[name].reshape(-1) for name in sorted(found)])
+
+
+def unflatten(flat: Tensor, like: Factors) -> Factors:
+    """What `flatten` laid flat, with the names and shapes of `like`."""
+    names = sorted(like)
+    parts = flat.split([like[name].numel() for name in names])
+    return {name: part.reshape(like[name].shape) for name, part in zip(names, parts, strict=True)}
 
 
 def layers(found: Factors) -> list[str]:

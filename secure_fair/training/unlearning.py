@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from secure_fair.data.folders import Progress, no_progress
 from secure_fair.data.images import ImageSet, batches
 from secure_fair.errors import RunError, SettingsError
 from secure_fair.fairness.terms import Context, FairnessTerm, NoTerm
@@ -18,7 +19,7 @@ from secure_fair.model.classifier import build_classifier
 from secure_fair.training import device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
@@ -29,12 +30,11 @@ if TYPE_CHECKING:
 SEED_OFFSET = 1_000_003  # the sensitive LoRA's start is not the developer's own
 
 
-def quiet(_done: int, _total: int) -> None:
-    """No progress."""
-
-
 def train_sensitive(
-    settings: Settings, images: ImageSet, attributes: Sequence[Tensor], progress: Callable[[int, int], None] = quiet
+    settings: Settings,
+    images: ImageSet,
+    attributes: Sequence[Tensor],
+    progress: Progress = no_progress,
 ) -> Factors:
     """Train a LoRA on the frozen backbone to predict each attribute [N, K] (one-hot or soft) by its own softmax.
 
@@ -43,6 +43,9 @@ def train_sensitive(
     loss is not finite.
     """
     options = settings.training
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed + SEED_OFFSET)  # dropout's: a resumed run trains the same LoRA again
     seeded = settings.model_copy(update={"training": options.model_copy(update={"seed": options.seed + SEED_OFFSET})})
     groups = [table.shape[1] for table in attributes]
     targets = torch.cat([_distribution(table) for table in attributes], dim=1)  # [N, sum K]
@@ -75,7 +78,7 @@ def train_sensitive(
     return model.factors()
 
 
-def of_own(settings: Settings, own: OwnImages, progress: Callable[[int, int], None] = quiet) -> Factors:
+def of_own(settings: Settings, own: OwnImages, progress: Progress = no_progress) -> Factors:
     """The auditor's sensitive LoRA, from images of its own."""
     tables = [torch.from_numpy(own.table.one_hot(column, own.images.ids)) for column in own.table.codes]
     return train_sensitive(settings, own.images, tables, progress)

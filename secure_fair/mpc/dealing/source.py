@@ -91,7 +91,8 @@ class CorrelationSource:
         self._plan = iter(plan)
         self._index = 0
         self._requests = 0
-        self._early: dict[int, deque[bytearray]] = {Kind.CORRECTION: deque(), Kind.REQUEST: deque()}
+        self._early: deque[bytearray] = deque()  # corrections that came while the answer to a request was awaited
+        self._owed = 0  # corrections granted that have not come
         dealer.send(Kind.PLAN, plan.encode())
         answer = dealer.receive(Kind.SEED, size=SESSION_BYTES + SEED_BYTES)
         self.session = bytes(answer[:SESSION_BYTES]).hex()
@@ -143,14 +144,23 @@ class CorrelationSource:
         self._dealer.send(Kind.END)
 
     def _grant(self, steps: int) -> None:
+        self._owed += steps
         self._dealer.send(Kind.CREDIT, CREDIT.pack(steps))
 
     def _receive(self, kind: Literal[Kind.CORRECTION, Kind.REQUEST], elements: int) -> torch.Tensor:
-        """The next frame of that kind; a correction may arrive while the answer to a request is awaited."""
-        while not self._early[kind]:
-            arrived, payload = self._dealer.receive_any((Kind.CORRECTION, Kind.REQUEST))
-            self._early[arrived].append(payload)
-        payload = self._early[kind].popleft()
+        """The next frame of that kind. Corrections wait for their turn, no more of them than were granted."""
+        if kind is Kind.CORRECTION and self._early:
+            payload = self._early.popleft()
+        else:
+            while True:
+                arrived, payload = self._dealer.receive_any((Kind.CORRECTION, kind))
+                if arrived == Kind.CORRECTION:
+                    if not self._owed:
+                        raise ProtocolError("the dealer sent a correction that nobody asked for")
+                    self._owed -= 1
+                if arrived == kind:
+                    break
+                self._early.append(payload)
         if len(payload) != elements * RING_BYTES:
             raise ProtocolError(f"the dealer sent {len(payload)} bytes where {elements * RING_BYTES} were due")
         return torch.frombuffer(payload, dtype=torch.int64) if payload else torch.empty(0, dtype=torch.int64)
