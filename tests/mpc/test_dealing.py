@@ -105,6 +105,26 @@ def test_a_dealer_that_sends_another_size_ends_the_run(network: Network, extra: 
         dealing.result(TIMEOUT)
 
 
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_a_dealer_cannot_fill_our_memory(network: Network, prefetch: int) -> None:
+    """While the answer to a request is awaited, corrections are kept: as many as were granted, and no more."""
+    ours, dealers = network.pair("developer", "dealer")
+
+    def dealer() -> None:
+        dealers.receive(Kind.PLAN)
+        dealers.send(Kind.SEED, bytes(SESSION_BYTES + SEED_BYTES))
+        for _ in range(prefetch + 1):
+            dealers.send(Kind.CORRECTION, bytes(8 * correction_elements(SMALL.program())))
+
+    with ThreadPoolExecutor(1) as pool, ours, dealers:
+        dealing = pool.submit(dealer)
+        source = CorrelationSource("developer", ours, Plan(((SMALL.program(), 9),)), prefetch)
+        with pytest.raises(ProtocolError, match="a correction that nobody asked for"):
+            source.request(b"", lambda _: lambda _: (), 1)
+        assert len(source._early) == prefetch
+        dealing.result(TIMEOUT)
+
+
 # masks and order
 
 

@@ -23,7 +23,8 @@ from tests.parties.world import ROLES
 SIGNALS = (signal.SIGKILL, signal.SIGSTOP)
 RUNS = (("orth", "gradient"), ("adv", "gradient"), ("orth", "moment"))  # moment: one an epoch
 SEED = 11
-EPOCHS = {signal.SIGKILL: 3, signal.SIGSTOP: 14}  # a stall must be noticed before the run is over
+EPOCHS = {signal.SIGKILL: 3, signal.SIGSTOP: 14}  # a stall must be noticed before the run is over:
+LONG = 40  # epochs of a stalled run that needs nobody within an epoch
 LAST = {signal.SIGKILL: 2 * EPOCH, signal.SIGSTOP: 4 * EPOCH}  # the run must not be over before the signal comes
 
 
@@ -59,7 +60,8 @@ def run(folder: Path, chosen: tuple[int, str, signal.Signals, str, str, int]) ->
     number, role, sent, method, release, step = chosen
     data = world.prepared(folder, faults.FACES)
     more = ("--set", "privacy.refresh=epoch") if release == "moment" else ()
-    trial = Trial(folder / str(number), data, method, release, more, EPOCHS[sent])
+    epochs = LONG if release == "moment" and sent == signal.SIGSTOP else EPOCHS[sent]
+    trial = Trial(folder / str(number), data, method, release, more, epochs)
     hurt = faults.hurt(trial, role, sent, step)
     faults.check(hurt, role, sent)
     faults.resume(trial)
