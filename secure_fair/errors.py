@@ -8,6 +8,7 @@ SecureFairError
 |   +-- PeerStalledError   nothing arrived within the deadline
 |   +-- FrameError         a frame of the wrong kind, size, order or version
 |   +-- PeerRefusedError   the other side refused and said why
+|       +-- PeerBusyError  it knows us, and serves somebody else now
 +-- ProtocolError          the parties' plans, shapes or settings do not agree
 |   +-- MaskReuseError     a mask was about to hide a second value
 +-- RefusedError           the auditor's policy or ledger forbids the request

@@ -79,7 +79,8 @@ def settings_of(run: Path) -> Settings:
 class People:
     """The training and test people of a run. Positions are those of the agreed order: all ids, sorted.
 
-    truth [n, A] are the attribute codes, which score the attacks and feed none; categories: K of each attribute.
+    truth [n, A] are the attribute codes: they score the attacks, name recovered groups, and stand for the people whom
+    the developer recognises; categories: K of each attribute.
     """
 
     settings: Settings

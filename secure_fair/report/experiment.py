@@ -8,6 +8,7 @@ significant, is called equivalence.
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -155,7 +156,7 @@ def _number(line: Line, metric: str) -> str:
 
 
 def _tex(text: str) -> str:
-    return text.replace("_", r"\_")
+    return re.sub(r"([&%$#_{}])", r"\\\1", text)
 
 
 def html(found: Sequence[Line], rule: str) -> str:

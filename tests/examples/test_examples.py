@@ -12,18 +12,41 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
+# A script with our warnings as errors. `-W` cannot say so: it takes a module's whole name, and means no module below it.
+STRICT = r"""
+import runpy, sys, warnings
+warnings.filterwarnings("error", category=UserWarning, module=r"(secure_fair|parties)(\.|$)")
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
-def lines(name: str, out: Path) -> dict[str, tuple[float, float]]:
-    """Arm -> (accuracy, equalized odds difference), as the example prints them."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning:secure_fair", str(EXAMPLES / name), str(out)],
+def run_strictly(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The script in a process of its own, which a warning of ours ends."""
+    return subprocess.run(
+        [sys.executable, "-c", STRICT, str(script), *arguments],
         capture_output=True,
         text=True,
         timeout=400,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{script.parent}"},
     )
+
+
+@pytest.mark.parametrize(
+    ("module", "ends"), [("secure_fair", True), ("secure_fair.fairness.terms", True), ("secure_fairness", False)]
+)
+def test_a_warning_of_ours_ends_the_script(tmp_path: Path, module: str, ends: bool) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(f"import warnings\nwarnings.warn_explicit('told', UserWarning, 'file', 1, module={module!r})\n")
+    done = run_strictly(script)
+    assert (done.returncode != 0) is ends
+    assert "UserWarning: told" in done.stderr
+
+
+def lines(name: str, out: Path) -> dict[str, tuple[float, float]]:
+    """Arm -> (accuracy, equalized odds difference), as the example prints them."""
+    done = run_strictly(EXAMPLES / name, str(out))
     assert done.returncode == 0, done.stderr
     found = re.findall(r"^(\S.*?) +accuracy ([\d.]+), equalized odds difference ([\d.]+)$", done.stdout, re.MULTILINE)
     return {arm: (float(accuracy), float(bias)) for arm, accuracy, bias in found}

@@ -35,6 +35,12 @@ def test_equal_arms_are_equivalent_and_different_or_noisy_ones_are_not() -> None
     assert experiment.equivalence([0.0]) == 1.0
 
 
+def test_names_stay_names_in_latex() -> None:
+    """Everything that TeX would read as a command, in a pair's name, becomes that character."""
+    rows = [row("erm", "plaintext", 0, 0.8, 0.3) | {"pair": "a&b_50%$#{x}"}]
+    assert r"a\&b\_50\%\$\#\{x\} & erm & plaintext & $80.0" in experiment.latex(experiment.lines({"rows": rows}))
+
+
 def row(method: str, release: str, seed: int, accuracy: float, bias: float | None) -> dict[str, Any]:
     metrics = dict.fromkeys(experiment.METRICS, 0.5) | {
         "balanced_accuracy": accuracy,
