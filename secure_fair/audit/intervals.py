@@ -22,9 +22,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from secure_fair.audit.metrics import PARITY, PROPORTIONS, weighted
+from secure_fair.fairness.intervals import wilson
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -78,15 +78,6 @@ class Sample:
         blur = 1 + self.noise / (np.maximum(self.n, 1) * smooth * (1 - smooth))
         low, high = wilson(p, self.n / blur, alpha)
         return [(float(p), (float(a), float(b))) for p, a, b in zip(p, low, high, strict=True)]
-
-
-def wilson(p: Array, n: Array, alpha: float) -> tuple[Array, Array]:
-    """Wilson's interval of proportions p of n trials; NaN where n is 0."""
-    z2 = ndtri(1 - alpha / 2) ** 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-        half = np.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-    return np.clip(centre - half, 0, p), np.clip(centre + half, p, 1)
 
 
 def newcombe(first: tuple[float, Interval], second: tuple[float, Interval]) -> Interval:

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
+
+from secure_fair.fairness.intervals import wilson
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-_Z = float(norm.ppf(0.975))
+_ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def inside_minus_outside(inside: Flags, strata_in: Integers, outside: Flags, str
     if not len(kinds):
         return Difference(np.nan, np.nan, np.nan)
     weights = counts / counts.sum()
-    first = np.array([_wilson(inside[strata_in == kind]) for kind in kinds])  # [kinds, (rate, low, high)]
-    second = np.array([_wilson(outside[strata_out == kind]) for kind in kinds])
+    first = np.array([_rate(inside[strata_in == kind]) for kind in kinds])  # [kinds, (rate, low, high)]
+    second = np.array([_rate(outside[strata_out == kind]) for kind in kinds])
     difference = float(weights @ (first[:, 0] - second[:, 0]))
     below = (first[:, 0] - first[:, 1]) ** 2 + (second[:, 2] - second[:, 0]) ** 2
     above = (first[:, 2] - first[:, 0]) ** 2 + (second[:, 0] - second[:, 1]) ** 2
@@ -77,12 +78,11 @@ def inside_minus_outside(inside: Flags, strata_in: Integers, outside: Flags, str
     )
 
 
-def _wilson(right: Flags) -> tuple[float, float, float]:
+def _rate(right: Flags) -> tuple[float, float, float]:
     """Rate and Wilson's interval for it."""
-    n, rate = len(right), float(right.mean())
-    middle = (rate + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * float(np.sqrt(rate * (1 - rate) / n + _Z**2 / (4 * n * n)))
-    return rate, min(middle - half, rate), max(middle + half, rate)
+    rate = float(right.mean())
+    low, high = wilson(rate, len(right), _ALPHA)
+    return rate, float(low), float(high)
 
 
 def _binary_auc(truth: Flags, score: Floats) -> float:

@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+from secure_fair.fairness.intervals import wilson
+
 CONFIDENCE = 0.95
 
 
@@ -60,10 +62,8 @@ def of_rate(rate: float | None, n: float | None) -> Estimate | None:
         return None
     if n is None or n < 1:
         return Estimate(rate, None, None, 1)
-    z = statistics.NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    return Estimate(rate, min(middle - half, rate), max(middle + half, rate), 1)
+    low, high = wilson(rate, n, 1 - CONFIDENCE)
+    return Estimate(rate, float(low), float(high), 1)
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:

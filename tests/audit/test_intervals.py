@@ -10,9 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from secure_fair.audit import metrics
-from secure_fair.audit.intervals import Sample, intervals, mover_ratio, newcombe, spread, wilson
+from secure_fair.audit.intervals import Sample, intervals, mover_ratio, newcombe, spread
 from secure_fair.audit.metrics import PROPORTIONS
 from secure_fair.audit.release import consistent
+from secure_fair.fairness.intervals import wilson
 
 RUNS = 1000
 NOMINAL, SHORT = 0.95, 0.0276  # four standard deviations of a share of RUNS

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-# A script with our warnings as errors. `-W` cannot say so: it takes a module's whole name, and means no module below it.
+# A script with our warnings as errors. `-W` cannot say so: it takes a module's whole name, so not what is below it.
 STRICT = r"""
 import runpy, sys, warnings
 warnings.filterwarnings("error", category=UserWarning, module=r"(secure_fair|parties)(\.|$)")
