@@ -86,7 +86,7 @@ def _overview(found: Material) -> dict[str, Any]:
         "glance": results.glance(found) if arms and not found.pairs else None,
         "cards": [card for card in cards if card["secure"]],
         "plain_cards": [card for card in cards if not card["secure"]],
-        "auditor": words.AUDITOR if arms else words.AUDIT_AUDITOR,
+        "auditor": [*([words.AUDITOR] if arms else []), *([] if found.audit is None else [words.AUDIT_AUDITOR])],
         "dealer": words.DEALER,
         "everybody": words.EVERYBODY,
     }

@@ -103,8 +103,9 @@ AUDITOR = (
     "It was sent masked values only: no image, label, representation, prediction or weight."
 )
 AUDIT_AUDITOR = (
-    "Which records were audited, the number of classes, when it happened, and what the developer\u2019s own policy "
-    "shares of the result. It was sent masked values only: no label and no prediction of anybody."
+    "Which records were audited, the number of classes, a salted digest of the predictions, when it happened; in an "
+    "exact audit every count under the developer\u2019s noise; and what the developer\u2019s own policy shares of the "
+    "result. No single label or prediction was sent to it unmasked."
 )
 DEALER = (
     "Names, shapes and the number of steps. It dealt random numbers and received no share. Together with either other "

@@ -60,6 +60,25 @@ def test_exact_counts_are_called_unprotected(tmp_path: Path) -> None:
     assert "bounded by" not in text
 
 
+def test_what_the_auditor_got_is_said_of_trainings_and_of_audits(tmp_path: Path) -> None:
+    """A folder may have both; an exact audit's counts and the digest of the predictions are named."""
+
+    def learned(outline: Outline) -> str:
+        text = " ".join(outline.text.split())
+        return text[text.index("The auditor learned") : text.index("The dealer learned")]
+
+    (alone := tmp_path / "alone").mkdir()
+    audited = learned(rendered(alone, audit("exact")))
+    both = learned(rendered(comparison(tmp_path / "cmp", demo_rows()), audit("exact")))
+    trained = learned(Outline(page.render(material.load(comparison(tmp_path / "other", demo_rows())))))
+    assert "every count under the developer\u2019s noise" in audited
+    assert "a salted digest of the predictions" in audited
+    assert "masked values only" not in audited
+    assert "masked values only" in trained
+    assert "digest" not in trained
+    assert both == trained + audited.removeprefix("The auditor learned ")
+
+
 def test_an_unknown_kind_counts_as_unprotected(tmp_path: Path) -> None:
     assert "does not know" in rendered(tmp_path, audit("psychic")).text
 
