@@ -38,7 +38,6 @@ class Figure:
     table: Table
     note: str = ""
     legend: Sequence[tuple[str, str]] = ()  # (kind of dot, what it is)
-    arms: Sequence[Key] = ()  # of lines, which cannot carry their letters
 
     @property
     def kind(self) -> str:

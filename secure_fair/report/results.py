@@ -135,7 +135,6 @@ def curves(material: Material) -> Section | None:
                     f"Curves of the {title.lower()} over training steps for the arms {letters}.",
                     lines(drawn, "step", title.lower(), knee=knee),
                     _epochs(f"{title} of {method}: means of epochs", column, own),
-                    arms=[key for key, _, _ in drawn],
                 )
             )
     if not figures:
@@ -143,8 +142,9 @@ def curves(material: Material) -> Section | None:
     return Section(
         "curves",
         "Training curves",
-        "The first seed of each arm. The thick light line is the plaintext arm: a secure arm that equals it "
-        "lies inside. A private release trains on soft attributes, so its fairness value measures those.",
+        "The first seed of each arm. The thick light line is the first of the key, in a comparison the plaintext "
+        "arm: a secure arm that equals it lies inside. The thin ones are told apart by their dashes. A private "
+        "release trains on soft attributes, so its fairness value measures those.",
         figures,
     )
 

@@ -10,7 +10,7 @@ import pytest
 from secure_fair.report.charts.bars import Bar, bars
 from secure_fair.report.charts.common import BADGE, WIDTH, Key, shortened
 from secure_fair.report.charts.dots import Dot, dots
-from secure_fair.report.charts.lines import MAX_POINTS, lines, thinned
+from secure_fair.report.charts.lines import DASHES, MAX_POINTS, lines, thinned
 from secure_fair.report.charts.scatter import Point, scatter
 from secure_fair.report.scales import Scale, round_values
 from secure_fair.report.statistics import Estimate, pareto
@@ -90,6 +90,12 @@ def test_the_first_curve_is_the_wide_one() -> None:
     found = lines([(KEY, [1.0, 2.0], [3.0, 4.0]), (KEY, [1.0, 2.0], [3.0, 4.0])], "step", "loss", knee=None)
     assert [line.wide for line in found.lines] == [True, False]
     assert found.lines[0].path == found.lines[1].path
+
+
+def test_thin_curves_of_one_colour_differ_in_their_dashes() -> None:
+    drawn = lines([(KEY, [1.0, 2.0], [3.0, 4.0])] * (1 + len(DASHES)), "step", "loss", knee=None).lines
+    assert drawn[0].dash == ""  # the wide one
+    assert len({line.dash for line in drawn[1:]}) == len(DASHES) >= 5  # a method has four releases at most, and ERM
 
 
 def test_long_labels_are_cut() -> None:

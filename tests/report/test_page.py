@@ -88,6 +88,17 @@ def test_every_drawing_has_a_text_alternative_and_a_table(html: str) -> None:
         assert "<caption>" in figure
 
 
+def test_the_key_of_curves_draws_each_as_it_is_drawn(html: str) -> None:
+    """In the order of the key: colour, width and dashes; no two lines of a drawing look alike."""
+    figures = [figure for figure in re.findall(r"<figure.*?</figure>", html, re.DOTALL) if 'class="line' in figure]
+    assert len(figures) == 2
+    for figure in figures:
+        key, drawing = figure.split('<svg role="img"')
+        looks = [re.findall(r'<polyline (class="line[^>]*?) points', part) for part in (key, drawing)]
+        assert looks[0] == looks[1]
+        assert len(set(looks[0])) == len(re.findall('class="badge', key)) == len(looks[0]) >= 4
+
+
 def test_nothing_is_fetched_and_nothing_runs(html: str) -> None:
     found = Outline(html)
     assert not {"script", "img", "link", "iframe", "object", "form"} & {tag for tag, _ in found.tags}

@@ -10,6 +10,8 @@ from secure_fair.report.charts.common import WIDTH, Key
 from secure_fair.report.scales import Scale, Tick, padded
 
 MAX_POINTS = 240  # of a line: about one for each unit of its width
+# Of the thin lines in turn: arms of one release have one colour, and not everybody tells colours apart.
+DASHES = ("", "8 3", "2.5 2.5", "10 3 2.5 3", "16 4", "6 2.5 2 2.5 2 2.5")
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class Line:
     key: Key
     path: str
     wide: bool
+    dash: str  # SVG's stroke-dasharray
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,12 @@ def lines(
     shown = [v for _, _, values in thin for v in values]
     y = Scale(*padded(shown, 0.05, floor=0.0 if min(shown) >= 0 else None), bottom, top, knee)
     drawn = [
-        Line(key, " ".join(f"{x(s)},{y(v)}" for s, v in zip(steps, values, strict=True)), wide=place == 0)
+        Line(
+            key,
+            " ".join(f"{x(s)},{y(v)}" for s, v in zip(steps, values, strict=True)),
+            wide=place == 0,
+            dash=DASHES[(place - 1) % len(DASHES)] if place else "",
+        )
         for place, (key, steps, values) in enumerate(thin)
     ]
     return Lines(bottom + 40, left, right, bottom, x.ticks(), y.ticks(), x_name, y_name, drawn)
