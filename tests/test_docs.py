@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from secure_fair import errors, settings
+from secure_fair import settings
 from secure_fair.cli.config import leaves, toml
 from secure_fair.cli.main import Invocation, cli
 from secure_fair.fairness.methods import METHODS
@@ -97,15 +97,3 @@ def test_default_weights_are_documented() -> None:
     rows = re.findall(r"^\| `([\w-]+)` \| `([\w-]+)` \| ([\d.]+) \|$", SETTINGS.read_text(), re.MULTILINE)
     found = {(method.name, release): w for method in METHODS.values() for release, w in method.default_weight.items()}
     assert {(method, release): float(weight) for method, release, weight in rows} == found
-
-
-def test_the_tree_of_exceptions_is_that_of_the_classes() -> None:
-    """In errors.py's docstring: each class once, below its base."""
-    path: list[str] = []
-    for line in (errors.__doc__ or "").splitlines():
-        if found := re.match(r"([ |+-]*)(\w+Error)\b", line):
-            depth = len(found[1]) // 4
-            path = [*path[:depth], found[2]]
-            assert [base.__name__ for base in getattr(errors, found[2]).__mro__[: depth + 1]] == path[::-1]
-    drawn = re.findall(r"^[ |+-]*(\w+Error)\b", errors.__doc__ or "", re.MULTILINE)
-    assert sorted(drawn) == sorted(name for name in vars(errors) if name.endswith("Error"))
