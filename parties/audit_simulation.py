@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from parties.launch import ROLES, run_parties
 from secure_fair.audit.attributes import categories_in
 from secure_fair.audit.columns import Table
 from secure_fair.audit.predictions import read_predictions
 from secure_fair.data.attributes import read_schema
-from secure_fair.errors import RefusedError
+from secure_fair.errors import RefusedError, SettingsError
 from secure_fair.files import write_text
 from secure_fair.privacy import policy
 from secure_fair.settings import CROSS, Settings
@@ -57,6 +59,8 @@ def simulate_audit(simulation: AuditSimulation) -> dict[str, Any]:
     settings, out = simulation.settings, simulation.out
     file = settings.attributes.file
     assert file is not None  # noqa: S101 (the command line requires it)
+    if simulation.exact and simulation.policy is not None:
+        raise SettingsError('exact is for a simulation without a policy; write `audits = "exact"` in the policy')
     check_run_folder(out, resume=False)
     read_predictions(settings.audit)  # what is wrong with a table is said before three processes start
     out.mkdir(parents=True, exist_ok=True)
@@ -93,40 +97,26 @@ def _own_policy(settings: Settings, exact: bool) -> tuple[Settings, str]:
             raise RefusedError(f"{file}: no column beside the ids; name the attributes: --columns A,B")
         base = tuple(dict.fromkeys(part for column in columns for part in column.split(CROSS)))
         categories = categories_in(file, base)
-    rows = [
-        "# Written by the simulation: it allows exactly what was asked for. A real auditor writes its own.",
-        "[policy]",
-        'releases = ["audit"]',
-        f"epsilon = {settings.privacy.epsilon!r}",
-        f"delta = {settings.privacy.delta!r}",
-        f"min_group = {settings.audit.smallest_cell}",
-    ]
-    if person is not None:
-        rows.append(f"person = {json.dumps(person)}")
-    if exact:
-        ids = read_predictions(settings.audit).ids
-        rows += ['audits = "exact"', f"audit_sets = [{json.dumps(ids.digest())}]"]
-    rows.append("[policy.categories]")
-    rows += [f"{json.dumps(name)} = {json.dumps(list(values))}" for name, values in categories.items()]
+    own = policy.Policy(
+        releases=("audit",),
+        epsilon=settings.privacy.epsilon,
+        delta=settings.privacy.delta,
+        min_group=settings.audit.smallest_cell,
+        audits="exact" if exact else "noised",
+        audit_sets=(read_predictions(settings.audit).ids.digest(),) if exact else (),
+        categories=categories,
+        person=person,
+    )
     named = settings.attributes.model_copy(update={"columns": columns})
-    return settings.model_copy(update={"attributes": named}), "\n".join(rows) + "\n"
+    return settings.model_copy(update={"attributes": named}), policy.simulated(own)
 
 
 def settings_text(settings: Settings) -> str:
     """The sections of an audit as TOML; paths are absolute, so that the file works from any folder."""
     shown = settings.model_dump(
-        mode="json", include={"attributes": True, "audit": True, "privacy": {"epsilon", "delta"}}
+        mode="json", include={"attributes": True, "audit": True, "privacy": {"epsilon", "delta"}}, exclude_none=True
     )
     shown["attributes"]["file"] = str(Path(shown["attributes"]["file"]).absolute())
     shown["audit"]["predictions"] = str(Path(shown["audit"]["predictions"]).absolute())
-    lines = ["# The settings of this audit, as all parties read them; in a deployment each has its own."]
-    for section, table in shown.items():
-        lines.append(f"[{section}]")
-        lines += [f"{key} = {_toml(value)}" for key, value in table.items() if value is not None]
-    return "\n".join(lines) + "\n"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(inner)}" for key, inner in value.items()) + " }"
-    return json.dumps(value)
+    notice = "# The settings of this audit, as all parties read them; in a deployment each has its own.\n"
+    return notice + tomli_w.dumps(shown)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from parties.simulation import Simulation, simulate
-from secure_fair.errors import RunError
+from secure_fair.errors import RunError, SettingsError
 from secure_fair.fairness import methods, verdict
 from secure_fair.files import write_json
 from secure_fair.report import arms as by_arm
@@ -43,8 +43,19 @@ class Arm:
         return f"{self.method}-{self.release or 'plaintext'}-seed{self.seed}"
 
 
-def arms(method_names: Sequence[str], releases: Sequence[str], seeds: int, first_seed: int) -> Iterator[Arm]:
-    """ERM first, since leakage is measured against it; a release that a method does not know is left out."""
+def arms(method_names: Sequence[str], releases: Sequence[str], seeds: int, first_seed: int) -> list[Arm]:
+    """ERM first, since leakage is measured against it; a release that a method does not know is left out.
+
+    Raises SettingsError for a name that is no method, and for one that no method knows as a release.
+    """
+    known = {release for method in methods.METHODS.values() for release in method.releases} - {"none"}
+    for name, given, names in (("methods", method_names, methods.METHODS), ("releases", releases, known)):
+        if not set(given) <= set(names):
+            raise SettingsError(f"{name} {', '.join(given)}: choose from {', '.join(sorted(names))}")
+    return list(_arms(method_names, releases, seeds, first_seed))
+
+
+def _arms(method_names: Sequence[str], releases: Sequence[str], seeds: int, first_seed: int) -> Iterator[Arm]:
     for seed in range(first_seed, first_seed + seeds):
         for name in sorted(method_names, key=lambda name: name != "erm"):
             yield Arm(name, None, seed)
@@ -88,8 +99,8 @@ def compare(
             row = simulate(
                 Simulation(seeded, config, own, arm.method, arm.release, run, reuse=reuse, reference=erm.get(arm.seed))
             )
-            if arm.release in PRIVATE and settings.privacy.refresh == "once":
-                released.setdefault(arm.release, run)
+        if arm.release in PRIVATE and settings.privacy.refresh == "once":
+            released.setdefault(arm.release, run)
         if arm.method == "erm":
             erm[arm.seed] = run
             unaware[arm.seed] = row["metrics"]

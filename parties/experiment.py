@@ -9,11 +9,14 @@ import json
 import multiprocessing
 import os
 import shutil
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import tomli_w
 
 from parties.experiment_file import Experiment, Pair
 from secure_fair.data.faces import start_worker
@@ -192,9 +195,10 @@ def _run(job: Job, device: str | None, out: Path) -> float:
     if job.release is None:
         run_plaintext(effective, job.method, effective.attributes.file, partial, lambda _done, _total: None)
     else:
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(quiet, 2)  # the developer's progress: several workers share one terminal
-        os.close(quiet)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        told = os.open(folder.with_name(f"{folder.name}.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(told, 2)  # the developer's progress and errors: several workers share one terminal
+        os.close(told)
         simulate(Simulation(effective, config, tuple(overrides), job.method, job.release, partial))
     shutil.rmtree(partial / "developer" / "checkpoint", ignore_errors=True)
     partial.rename(folder)
@@ -256,12 +260,8 @@ def _write_settings(experiment: Experiment, pair: Pair, out: Path) -> None:
     content = experiment.settings.model_dump(mode="json", exclude={"network": True}, exclude_none=True)
     content["data"]["root"] = str(prepared / "developer")
     content["attributes"] = {"file": str(prepared / "auditor" / "attributes.csv"), "columns": [pair.attribute]}
-    lines = [f"version = {content.pop('version')}"]
-    for section, table in content.items():
-        lines.append(f"[{section}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]  # JSON's scalars and lists are TOML's
-    text = "\n".join(lines) + "\n"
+    text = tomli_w.dumps(content)
     file = out / "data" / pair.name / "settings.toml"
-    if file.exists() and file.read_text() != text:
+    if file.exists() and tomllib.loads(file.read_text()) != tomllib.loads(text):
         raise RunError(f"{file}: made with other settings; name another --out, or remove the runs of this pair")
     write_text(file, text)

@@ -14,7 +14,7 @@ from secure_fair.errors import SettingsError
 from secure_fair.fairness import methods
 from secure_fair.privacy import disclosures
 from secure_fair.privacy.ledger import Ledger
-from secure_fair.privacy.policy import Policy
+from secure_fair.privacy.policy import Policy, simulated
 from secure_fair.settings import Settings
 from secure_fair.training.run_folder import check_run_folder, read_table
 
@@ -127,22 +127,12 @@ def _privacy(run: Path, settings: Settings, release: str, reused: Path | None) -
 
 def own_policy(settings: Settings, release: str, schema: Schema) -> str:
     """The policy of a simulation without one of its own: allows what was asked for, once."""
-    policy = Policy(
-        releases=(release,),
-        epsilon=settings.privacy.epsilon,
-        delta=settings.privacy.delta,
-        categories=schema.attributes,
-        person=schema.person,
+    return simulated(
+        Policy(
+            releases=(release,),
+            epsilon=settings.privacy.epsilon,
+            delta=settings.privacy.delta,
+            categories=schema.attributes,
+            person=schema.person,
+        )
     )
-    rows = [
-        "# Written by the simulation: it allows exactly what was asked for. A real auditor writes its own.",
-        "[policy]",
-        f"releases = {json.dumps(list(policy.releases))}",
-        f"epsilon = {policy.epsilon!r}",
-        f"delta = {policy.delta!r}",
-    ]
-    if policy.person is not None:
-        rows.append(f"person = {json.dumps(policy.person)}")
-    rows.append("[policy.categories]")
-    rows += [f"{json.dumps(name)} = {json.dumps(list(values))}" for name, values in policy.categories.items()]
-    return "\n".join(rows) + "\n"

@@ -8,7 +8,6 @@ the changelog says it. Every other module may change at any time.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,7 +68,7 @@ def compare(
     sets = _sets(overrides)
     file = Path(settings)
     effective = load(file, sets)
-    chosen = list(arms(list(methods), list(releases), seeds, effective.training.seed))
+    chosen = arms(methods, releases, seeds, effective.training.seed)
     return run(effective, file, sets, chosen, Path(out), lambda _: None, lambda *_: None)
 
 
@@ -238,4 +237,6 @@ class FairnessTerm:
 
 def _sets(overrides: Overrides) -> tuple[str, ...]:
     """Overrides as the command line writes them."""
-    return tuple(f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in overrides.items())
+    from secure_fair.settings import toml
+
+    return tuple(f"{key}={toml(str(value) if isinstance(value, Path) else value)}" for key, value in overrides.items())

@@ -9,7 +9,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -19,6 +21,7 @@ from pydantic import Field
 from secure_fair.errors import SettingsError
 
 VERSION: Literal[1] = 1
+_BARE = re.compile(r"[A-Za-z0-9_-]+")  # keys that TOML needs no quotes around
 CROSS = "*"  # "Male*Young" in attributes.columns is the intersection of two attributes
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
@@ -178,6 +181,16 @@ class Settings(_Section):
         if release.startswith("adapter"):  # two LoRAs that meet must be of one shape, on one backbone
             shared |= {"lora": self.lora.model_dump(), "backbone": self.model.backbone, "size": self.data.image_size}
         return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
+
+
+def toml(value: Any) -> str:
+    """A value in TOML's notation."""
+    if isinstance(value, Mapping):
+        pairs = (f"{name if _BARE.fullmatch(name) else toml(name)} = {toml(inner)}" for name, inner in value.items())
+        return "{ " + ", ".join(pairs) + " }" if value else "{}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(toml(inner) for inner in value) + "]"
+    return json.dumps(value, ensure_ascii=False)  # for texts, numbers and truth values the two notations agree
 
 
 def load(path: Path | None, overrides: tuple[str, ...] = ()) -> Settings:

@@ -11,10 +11,11 @@ import click
 import pytest
 
 from secure_fair import settings
-from secure_fair.cli.config import leaves, toml
+from secure_fair.cli.config import leaves
 from secure_fair.cli.main import Invocation, cli
 from secure_fair.fairness.methods import METHODS
 from secure_fair.privacy.policy import Policy
+from secure_fair.settings import toml
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]

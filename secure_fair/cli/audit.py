@@ -78,8 +78,6 @@ def simulate(
 
     Counts are noised, and small ones left out, unless --exact or the policy says otherwise.
     """
-    if exact and policy is not None:
-        raise click.UsageError('--exact is for a simulation without a policy; write `audits = "exact"` in the policy')
     from parties.audit_simulation import AuditSimulation, simulate_audit
 
     given: dict[str, dict[str, Any]] = {

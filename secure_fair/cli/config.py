@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -160,7 +159,7 @@ def show(file: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
         if head != section:
             click.echo(f"\n[{head}]")
             section = head
-        line = f"# {name} is not set" if value is None else f"{name} = {toml(value)}"
+        line = f"# {name} is not set" if value is None else f"{name} = {settings.toml(value)}"
         click.echo(f"{line:<60}  # {sources.get(key, 'default')}")
 
 
@@ -169,14 +168,14 @@ def settings_text() -> str:
     lines = ["# Settings of secure-fair. Relative paths are relative to this file. Unknown keys are errors."]
     for section, table in settings.Settings().model_dump(mode="json").items():
         if not isinstance(table, dict):
-            lines.append(f"{section} = {toml(table)}")
+            lines.append(f"{section} = {settings.toml(table)}")
             continue
         lines += ["", f"# {COMMENTS[section]}", f"[{section}]"]
         for name, default in table.items():
             key = f"{section}.{name}"
             off = "# " if key in OPTIONAL else ""
             value = OPTIONAL.get(key, EXAMPLES.get(key, default))
-            lines.append(f"{off}{name} = {toml(value)}".ljust(44) + f"  # {COMMENTS[key]}")
+            lines.append(f"{off}{name} = {settings.toml(value)}".ljust(44) + f"  # {COMMENTS[key]}")
     return "\n".join(lines) + "\n"
 
 
@@ -188,15 +187,6 @@ def leaves(table: Mapping[str, Any], model: type[pydantic.BaseModel] = settings.
             yield from ((f"{key}.{name}", below) for name, below in leaves(value, inner))
         else:
             yield key, value
-
-
-def toml(value: Any) -> str:
-    """A value in TOML's notation."""
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{name} = {toml(inner)}" for name, inner in value.items()) + " }" if value else "{}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(toml(inner) for inner in value) + "]"
-    return json.dumps(value, ensure_ascii=False)  # for texts, numbers and truth values the two notations agree
 
 
 def _sources(file: Path | None, overrides: tuple[str, ...]) -> dict[str, str]:

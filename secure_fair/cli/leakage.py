@@ -42,6 +42,13 @@ def leakage(run: Path, attributes: Path | None, reference: Path | None, as_json:
 
 
 def _print(column: str, block: dict[str, Any]) -> None:
+    if "row_space" in block:
+        space = block["row_space"]
+        click.echo(
+            f"{block['attribute_recovery']['attack']}: {space['recovered']:.3f} of it recovered, "
+            f"{space['by_chance']:.3f} by chance"
+        )
+        return
     recovery, difference, within = block["attribute_recovery"], block["in_minus_out"], block["within_classes"]
     rows = [(recovery["attack"], _number(recovery["accuracy"]), _number(recovery["auc"]))]
     rows += [

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pydantic
+import tomli_w
 from pydantic import Field
 
 from secure_fair.errors import RefusedError, SettingsError
@@ -119,6 +120,13 @@ def load(path: Path) -> Policy:
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
     return parse(_File, table, str(path)).policy
+
+
+def simulated(policy: Policy) -> str:
+    """A policy file for a simulation without one of its own."""
+    table = policy.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    notice = "# Written by the simulation: it allows exactly what was asked for. A real auditor writes its own.\n"
+    return notice + tomli_w.dumps({"policy": table})
 
 
 class _File(pydantic.BaseModel):
