@@ -23,6 +23,7 @@ from secure_fair import settings
 from secure_fair.cli.demo import CORRELATION, OVERLAP, SETTINGS
 from secure_fair.errors import SettingsError
 from secure_fair.fairness.finite import finite
+from secure_fair.training.summary import commit
 
 Row = dict[str, Any]
 
@@ -51,7 +52,8 @@ class Study:
             if training.name not in log.rows or not kept:
                 if seed is None or seed.number != training.seed:
                     seed = self._seed(training.seed, folder, progress)
-                log.add(training.name, seed.train(training))
+                # Of each training: what is finished is kept, so one study may be the work of several commits.
+                log.add(training.name, {**seed.train(training), "commit": commit()})
         progress("trainings", len(wanted), len(wanted))
         return [
             {**asdict(training.arm), "weight": training.weight, "seed": training.seed, **log.rows[training.name]}

@@ -47,6 +47,7 @@ def test_results_hold_every_point_with_its_interval_and_environment(finished: Pa
     assert {row["epsilon"] for row in result["rows"]} == {0.0, 2.0, None}  # null: without noise, or exact
     assert {"command", "commit", "versions", "processor"} <= set(result["environment"])
     assert {row["seed"] for row in result["trainings"]} == {0, 1}
+    assert {row["commit"] for row in result["trainings"]} == {result["environment"]["commit"]}
     assert (finished / "frontier.csv").read_text().count("\n") == 1 + len(result["rows"])
     assert (finished / "frontier.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (finished / "frontier.svg").read_text()
