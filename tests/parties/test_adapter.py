@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from secure_fair.cli.leakage import leakage
 from secure_fair.data import celeba, faces, prepare
 from tests.parties import world
 from tests.parties.test_simulate import flat, scores_again, steps
@@ -116,6 +118,8 @@ def test_the_overlap_equals_plaintext_and_gives_the_row_space_away(shared: Path,
         assert mine["fairness_value"] == pytest.approx(theirs["fairness_value"], rel=1e-3)
     assert steps(run)[-1]["fairness_value"] < steps(run)[0]["fairness_value"]  # the penalty works
     found = summary(run)
+    printed = CliRunner().invoke(leakage, [str(run)])
+    assert "1.000 of it recovered" in printed.output, printed.output
     assert found["leakage"]["row_space"]["recovered"] > 0.99 > 10 * found["leakage"]["row_space"]["by_chance"]
     assert found["privacy"]["epsilon"] is None
     assert found["cost"]["bytes_sent"] + found["cost"]["bytes_received"] >= found["cost"]["floor_bytes"] > 0

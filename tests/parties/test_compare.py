@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from parties.comparison import arms
+from secure_fair.errors import SettingsError
 from tests.parties.world import Command, write_settings
 
 ARMS = ["erm-plaintext", "orth-plaintext", "orth-gradient", "orth-moment"]
@@ -48,10 +50,20 @@ def test_two_seeds_side_by_side(tmp_path: Path, data: Path) -> None:
     assert epsilons == [pytest.approx(2.0, abs=1e-6), 0.0]
     with (out / "compare.csv").open(newline="") as stream:
         assert len(list(csv.DictReader(stream))) == 8
+    # What is complete is not run again, and serves a later seed as if nothing had come between.
+    (out / "runs" / "orth-moment-seed1" / "summary.json").unlink()
     times = {file: file.stat().st_mtime_ns for file in out.glob("runs/*/summary.json")}
     whole(command, tmp_path / "again")
-    assert {file: file.stat().st_mtime_ns for file in out.glob("runs/*/summary.json")} == times
+    assert {file: file.stat().st_mtime_ns for file in times} == times
+    again = json.loads((out / "compare.json").read_text())["rows"]
+    assert [row["privacy"]["epsilon"] for row in again if row["release"] == "moment"] == epsilons
     whole(["report", str(out)], tmp_path / "report")
     page = (out / "report.html").read_text()
     for text in ("Training curves", "opened 5 times", "moment with noise: opened once", "once for all seeds"):
         assert text in page, text
+
+
+@pytest.mark.parametrize(("method", "release"), [("orht", "gradient"), ("orth", "momnt")])
+def test_a_name_that_nobody_knows(method: str, release: str) -> None:
+    with pytest.raises(SettingsError, match="choose from"):
+        arms([method], [release], 1, 0)
