@@ -53,7 +53,10 @@ class Table:
                 raise self.refuse(-1, f"{what} (found {found})", "add it, or name another column")
 
     def blocks(self, columns: Sequence[str]) -> Iterator[tuple[int, list[pa.Array]]]:
-        """(index of the first record, the columns as text); a missing value is an empty text."""
+        """(index of the first record, the columns as text without blanks around it); a missing value is an empty text.
+
+        A person has to have one name for every reader of a table: two would be two budgets (see data/tables.py).
+        """
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -61,8 +64,8 @@ class Table:
         before, start = self._identity(), 0
         try:
             for batch in self._batches(list(columns)):
-                texts = [pc.fill_null(batch.column(name).cast(pa.string()), "") for name in columns]
-                yield start, texts
+                texts = (pc.fill_null(batch.column(name).cast(pa.string()), "") for name in columns)
+                yield start, [pc.utf8_trim_whitespace(text) for text in texts]
                 start += len(batch)
         except (pa.ArrowException, OSError) as error:
             if self._identity() == before:
@@ -85,7 +88,8 @@ class Table:
 
         convert = csv.ConvertOptions(include_columns=columns, column_types=dict.fromkeys(columns, pa.string()))
         read = csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False)
-        with csv.open_csv(self.file, read_options=read, convert_options=convert) as reader:
+        parse = csv.ParseOptions(newlines_in_values=True)
+        with csv.open_csv(self.file, read_options=read, parse_options=parse, convert_options=convert) as reader:
             yield from reader
 
     def _header(self) -> list[str]:

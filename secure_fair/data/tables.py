@@ -42,6 +42,7 @@ def shown(value: str) -> str:
 def read_rows(file: Path, columns: Sequence[str], report: Report) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yield (row number, the named columns' values) of a CSV file with a header; other columns are ignored.
 
+    Blanks around a value are no part of it, here and in audit/columns.py: ids and persons have one name for both.
     Reports a missing or unreadable file, missing columns, and rows with more or fewer fields than the header.
     """
     try:
