@@ -41,14 +41,14 @@ class AuditPlan:
         return sum(self.groups), len(self.layout.names)
 
     @property
-    def sensitivity(self) -> int:
-        """L2: how far the counts move when one person's row of attributes is replaced.
+    def sensitivity(self) -> float:
+        """L2, rounded up: how far the counts move when one person's row of attributes is replaced.
 
         Each of the person's records leaves one group and enters another, in every attribute; m records move the counts
         m times as far at most (triangle inequality).
         """
-        squared = self.layout.sensitivity_squared * len(self.groups)
-        return self.per_person * (math.isqrt(squared - 1) + 1 if squared else 0)
+        one = math.nextafter(math.sqrt(self.layout.sensitivity_squared * len(self.groups)), math.inf)
+        return math.nextafter(self.per_person * one, math.inf)
 
     def scale(self, cost: Cost) -> float:
         """Of the noise of an audit that costs `cost`."""

@@ -104,7 +104,7 @@ def split_epsilon(epsilon: float, parts: int) -> float:
     return _floor(epsilon) // parts / UNIT
 
 
-def noise_scale(cost: Cost, sensitivity: int) -> float:
+def noise_scale(cost: Cost, sensitivity: float) -> float:
     """Scale of the discrete Gaussian whose release costs `cost.rho` at this L2 sensitivity, rounded up."""
     return math.nextafter(sensitivity * math.sqrt(UNIT / (2 * cost.rho)) * (1 + 1e-15), math.inf)
 

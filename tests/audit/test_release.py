@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from scipy import stats
 from secure_fair.audit.layout import Layout
 from secure_fair.audit.release import AuditPlan, consistent, noised, threshold_scale
 from secure_fair.errors import RefusedError
-from secure_fair.privacy.accountant import Cost, gaussian_cost
+from secure_fair.privacy.accountant import UNIT, Cost, gaussian_cost
 
 FALSE_ALARM = 1e-6
 
@@ -23,16 +25,16 @@ def test_nobody_moves_the_counts_further(layout: Layout, groups: tuple[int, ...]
     classes = layout.classes
     pairs = itertools.product(range(classes), range(layout.bins or classes))
     rows = np.array([layout.rows(np.array([y], np.uint8), np.array([p], np.uint8))[0] for y, p in pairs])
-    largest = 0.0
+    largest = 0  # squared, exactly
     for before, after in itertools.product(itertools.product(*map(range, groups)), repeat=2):
         moved = np.concatenate(
-            [np.eye(k)[b] - np.eye(k)[a] for k, a, b in zip(groups, before, after, strict=True)]
+            [np.eye(k, dtype=int)[b] - np.eye(k, dtype=int)[a] for k, a, b in zip(groups, before, after, strict=True)]
         )  # [sum of K]
         for row in rows:  # m equal records move the furthest
-            largest = max(largest, float(np.linalg.norm(records * np.outer(moved, row))))
+            largest = max(largest, records**2 * int((np.outer(moved, row) ** 2).sum()))
     plan = AuditPlan(layout, groups, 100, records)
-    assert plan.sensitivity >= largest - 1e-9
-    assert plan.sensitivity <= records * np.ceil(largest / records)  # rounded up to an integer, and no more
+    assert Fraction(plan.sensitivity) ** 2 >= largest
+    assert plan.sensitivity == pytest.approx(math.sqrt(largest), rel=1e-9)  # rounded up, and no more
 
 
 def test_the_noise_has_the_stated_scale() -> None:
@@ -41,7 +43,20 @@ def test_the_noise_has_the_stated_scale() -> None:
     draws = noised(np.zeros((4, 5000), np.int32), scale).ravel().astype(float)
     statistic = (draws**2).sum() / scale**2  # chi-square with as many degrees of freedom
     assert stats.chi2(len(draws)).cdf(statistic) == pytest.approx(0.5, abs=0.5 - FALSE_ALARM)
-    assert plan.scale(Cost(10**12, None)) == pytest.approx(plan.sensitivity / np.sqrt(2))
+    assert scale == pytest.approx(3.04, abs=0.005)  # as docs/audit.md says
+    assert plan.scale(Cost(10**12, None)) == pytest.approx(1.0, rel=1e-9)  # sqrt(2) / sqrt(2 rho)
+
+
+@pytest.mark.parametrize("attributes", [1, 2, 3, 40, 2048])
+@pytest.mark.parametrize("records", [1, 3, 7, 10**6])
+def test_whatever_is_rounded_the_cost_is_not_exceeded(attributes: int, records: int) -> None:
+    """rho = sensitivity^2 / (2 scale^2), exactly: at most what is debited, and short of it by rounding only."""
+    for layout in (Layout(2), Layout(4), Layout(0, bits=16)):
+        plan = AuditPlan(layout, (2,) * attributes, 100, records)
+        for cost in (gaussian_cost(2.0, 1e-5), gaussian_cost(0.1, 1e-9), Cost(10**12, None), Cost(7, None)):
+            squared = layout.sensitivity_squared * attributes * records**2
+            rho = Fraction(squared) / (2 * Fraction(plan.scale(cost)) ** 2)
+            assert 1 - Fraction(1, 10**14) < rho * UNIT / cost.rho <= 1
 
 
 def test_noise_wraps_with_the_ring() -> None:
