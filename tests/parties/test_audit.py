@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from scipy.stats import chi2
 
 from parties.audit_messages import AuditHello
 from parties.messages import PROTOCOL_VERSION
@@ -19,13 +20,14 @@ from secure_fair import settings
 from secure_fair.cli.audit import audit
 from secure_fair.errors import PeerRefusedError
 from secure_fair.mpc.kinds import Kind
-from secure_fair.privacy.accountant import UNBOUNDED
+from secure_fair.privacy.accountant import UNBOUNDED, UNIT
 from secure_fair.privacy.ledger import Ledger
 from tests.parties import world
 from tests.parties.conftest import Start
 from tests.parties.world import Command, Deployment
 
 RECORDS = 600
+FALSE_ALARM = 1e-6
 SETTINGS = '[attributes]\ncolumns = ["Sex", "Sex*Age"]\n'
 CATEGORIES = 'Sex = ["f", "m"]\nAge = ["young", "old"]\n'
 
@@ -39,6 +41,8 @@ class Audits:
     deployment: Deployment
     policy: dict[str, Any] = field(default_factory=dict)
     runs: int = 0
+    settings: str = SETTINGS
+    categories: str = CATEGORIES
 
     def __post_init__(self) -> None:
         generator = np.random.default_rng(4)
@@ -110,11 +114,11 @@ class Audits:
     def files(self) -> tuple[Path, Path]:
         """Settings, the same for all, and the auditor's policy."""
         config = self.folder / "settings.toml"
-        config.write_text(SETTINGS)
+        config.write_text(self.settings)
         rules = {"releases": '["audit"]', "epsilon": "4.0", "delta": "1e-5", "min_group": "20", **self.policy}
         policy = self.folder / "policy.toml"
         rows = "".join(f"{key} = {value}\n" for key, value in rules.items())
-        policy.write_text(f"[policy]\n{rows}[policy.categories]\n{CATEGORIES}")
+        policy.write_text(f"[policy]\n{rows}[policy.categories]\n{self.categories}")
         return config, policy
 
     def report(self, run: int | str | None = None) -> dict[str, Any]:
@@ -184,6 +188,42 @@ def test_noised_audits_until_the_budget_is_spent(audits: Callable[..., Audits]) 
     assert "600 of 600 people in the request would exceed the policy's epsilon 4" in told
     assert place.opened() == []
     assert len(place.debits()) == place.runs - 1
+
+
+def test_the_noise_that_is_sent_has_the_scale_of_its_debit(audits: Callable[..., Audits]) -> None:
+    """Opened counts minus the true ones, by chi-square; half the scale, or twice, would be noticed.
+
+    Forty groups of four cells, of 50 records each, so that none is below `min_group`. The developer makes a cell's
+    counts add up to its total, which takes one of forty dimensions of the noise, and no more.
+    """
+    place = audits(min_group="1")
+    towns = [f"town {k:02d}" for k in range(40)]
+    place.settings = '[attributes]\ncolumns = ["Town"]\n'
+    place.categories = f"Town = {json.dumps(towns)}\n"
+    cells = np.arange(8000) % 160
+    place.truth = {
+        "id": [f"r{i:04d}" for i in range(8000)],
+        "label": (cells // 2 % 2).astype(str),
+        "prediction": (cells % 2).astype(str),
+        "Town": np.array(towns)[cells // 4],
+    }
+    place.write("predictions.csv", "id", "label", "prediction")
+    place.write("attributes.csv", "id", "Town")
+    commands = place.run()
+    assert codes(commands) == ENDED, [command.text for command in commands.values()]
+    noise = [count - 50 for counts in place.report()["counts"]["Town"].values() for count in counts.values()]
+    with Ledger(place.ledger, by_person=None) as ledger:
+        (release,) = ledger.releases()
+    squared = 2 / (2 * release.cost.rho / UNIT)  # of the scale: a person moves two counts by one
+    degrees = 39 * 4
+
+    def follows_the_law(variance: float) -> bool:
+        chance = float(chi2.cdf(np.square(noise).sum() / variance, degrees))
+        return FALSE_ALARM / 2 < chance < 1 - FALSE_ALARM / 2
+
+    assert follows_the_law(squared), f"false alarm {FALSE_ALARM}"
+    assert not follows_the_law(squared / 4)
+    assert not follows_the_law(squared * 4)
 
 
 def test_an_exact_audit_is_exact_and_the_only_one(audits: Callable[..., Audits]) -> None:

@@ -34,6 +34,12 @@ MUTANTS = {
         "0.5 * sensitivity * math.sqrt(UNIT",
         "tests/security/test_noise_that_leaves.py::test_the_noise_follows_the_law_of_its_cost[any moment]",
     ),
+    "half the noise of an audit": Mutant(
+        "parties/audit_auditor.py",
+        "noised(share.numpy(), self.plan.scale(self.cost))",
+        "noised(share.numpy(), self.plan.scale(self.cost) / 2)",
+        "tests/parties/test_audit.py::test_the_noise_that_is_sent_has_the_scale_of_its_debit",
+    ),
     "noise added as a number, which saturates": Mutant(
         "secure_fair/releases/moment.py",
         "(share.view(np.uint64) + noise.view(np.uint64)).view(np.int64)",
