@@ -14,7 +14,7 @@ BLOCKS = [block for page in PAGES for block in blocks(page)]
 MEASURED = [block for block in BLOCKS if block.source]
 VERSIONS = re.compile(r"(?:Python|torch|CrypTen|with)[ (]+\d[\d.]*(?:(?:,| to| or) \d[\d.]*)*")
 # Pages on which a number with two decimals has to say where it comes from.
-STRICT = ("README.md", "quickstart.md", "training.md", "python.md", "faq.md", "operations.md")
+STRICT = ("README.md", "quickstart.md", "training.md", "python.md", "faq.md", "operations.md", "settings.md")
 
 
 @pytest.mark.parametrize("block", MEASURED, ids=lambda block: f"{block.page.name}: {block.text.strip()[:30]}")
