@@ -129,7 +129,7 @@ def _serve_moment(audited: Audited, run: AgreedRun, developer: Connection, links
         return
     audited.ledger.check(persons, sum((cost for _ in plans[first + 1 :]), start=cost), policy.budget)
     columns = torch.from_numpy(attribute_columns(audited.one_hots(ids), persons if weighted else None))
-    shapes = [MomentShape(p.dimension, p.columns, p.classes, hello.train, max(1, hello.block)) for p in plans[first:]]
+    shapes = [MomentShape(p.dimension, p.columns, p.classes, hello.train) for p in plans[first:]]
     source = CorrelationSource("auditor", links.connect("dealer"), joined(shapes))
     for index, (plan, shape) in enumerate(zip(plans[first:], shapes, strict=True), start=first):
         links.where = f"moment {index + 1} of {hello.releases}"

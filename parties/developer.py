@@ -19,7 +19,7 @@ from parties.messages import COUNT_BYTES, PROTOCOL_VERSION, DeveloperHello, Posi
 from parties.metering import COST_FILE, Cost, Meter, MeteredTerm
 from parties.moments import arrived, can_reuse, forget, lost_session, releases
 from parties.schedule import training_plan
-from parties.soft_attributes import BLOCK, Features, MomentTerm, SoftTable, response_term, reused_term
+from parties.soft_attributes import Features, MomentTerm, SoftTable, response_term, reused_term
 from secure_fair import checkpoint
 from secure_fair.errors import ProtocolError, RunError
 from secure_fair.fairness import methods
@@ -141,7 +141,6 @@ class Run:
             seed=options.seed,
             width=model.width,
             classes=len(splits.train.classes),
-            block=BLOCK,
             features=min(privacy.rank, model.width) if privacy.rank else model.width,
             releases=releases(settings),
             first=arrived(out) if release == "moment" else 0,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from secure_fair.errors import ProtocolError
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 MAX_HELLO_BYTES = 65536
 NONCE_BYTES = 16
 _COUNT = struct.Struct("<Q")
@@ -59,7 +59,6 @@ class DeveloperHello(Message):
     seed: int  # of the adversary's public first weights
     width: int
     classes: int
-    block: int  # records a block of the `moment` release
     features: int  # width of its feature vectors
     releases: int  # how many moments the run's epsilon covers
     first: int  # the first of them that is still to come

@@ -38,7 +38,6 @@ from secure_fair.training.loop import Splits
 if TYPE_CHECKING:
     from parties.developer import Run
 
-BLOCK = 2048  # records a block of the protocol: a few MB, whatever the data set's size
 _FEATURE_BATCH = 256
 Floats = npt.NDArray[np.float32]
 
@@ -225,13 +224,14 @@ class MomentTerm(SoftTerm):
             epsilon = cost.epsilon(privacy.delta)
             run.log.add(run.steps_per_epoch * index, name, value.numpy(), run.train, unit=plan.unit, epsilon=epsilon)
 
+        shape = self._shape(plan)
+
         def blocks() -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
-            for start in range(0, len(u["train"]), BLOCK):
-                rows = slice(start, start + BLOCK)
+            for start in range(0, len(u["train"]), shape.block):
+                rows = slice(start, start + shape.block)
                 y = torch.nn.functional.one_hot(run.splits.train.labels[rows], plan.classes) if within else None
                 yield torch.from_numpy(quantise(u["train"][rows], plan)), y
 
-        shape = self._shape(plan)
         party = Party("developer", run.auditor, self._source, record)
         if index == self._lost:
             with np.load(self._share_file, allow_pickle=False) as arrays:
@@ -256,7 +256,7 @@ class MomentTerm(SoftTerm):
         return moment_plan(self._settings, answer.groups, hello.classes, hello.features, answer.weighted, index)
 
     def _shape(self, plan: MomentPlan) -> MomentShape:
-        return MomentShape(plan.dimension, plan.columns, plan.classes, self._run.hello.train, BLOCK)
+        return MomentShape(plan.dimension, plan.columns, plan.classes, self._run.hello.train)
 
 
 def response_term(run: Run) -> SoftTerm:

@@ -29,7 +29,6 @@ def test_wrong_attributes_give_no_predictor() -> None:
     features, s, y = gaussian_people(20_000, 1.5, seed=1)
     coins = np.random.default_rng(2).integers(0, 2, 10_000)
     scores = predictor.fitted(features[:10_000], y[:10_000], coins, 2, features[10_000:], y[10_000:])
-    assert abs(auc(s[10_000:], scores) - 0.5) < 0.4  # some direction in eight, not the right one
     assert auc(s[10_000:], scores) < norm.cdf(1.5 / np.sqrt(2)) - 0.02
 
 

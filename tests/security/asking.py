@@ -62,7 +62,6 @@ def honest_hello(own: settings.Settings, method: str, release: str) -> Developer
         seed=0,
         width=16,
         classes=2,
-        block=8,
         features=16,
         releases=1,
         first=0,
@@ -186,7 +185,7 @@ def moments(
         moment_plan(auditor.settings, answer.groups, asked.classes, asked.features, answer.weighted, index)
         for index in range(asked.releases)
     ]
-    shapes = [MomentShape(p.dimension, p.columns, p.classes, asked.train, max(1, asked.block)) for p in plans]
+    shapes = [MomentShape(p.dimension, p.columns, p.classes, asked.train) for p in plans]
     source = auditor.source(joined(shapes))
     party = Party("developer", auditor.connection, source)
     opened = []

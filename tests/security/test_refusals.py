@@ -71,7 +71,7 @@ def frame(kind: Kind, elements: int, release: str = "gradient") -> Callable[[Aud
         else:
             auditor.ask(auditor.hello("orth", "moment"))
             auditor.connection.receive(Kind.HELLO, size=COUNT_BYTES)
-            auditor.source(MomentShape(17, 1, 1, 20, 8).plan())
+            auditor.source(MomentShape(17, 1, 1, 20).plan())
         auditor.connection.send(kind, bytes(8 * elements))
         auditor.connection.receive(Kind.MASKED)
         auditor.connection.receive(Kind.OPEN)
@@ -146,7 +146,7 @@ CASES = {
     "a narrow matrix": at_work(frame(Kind.MASKED, 8 * 15), "960 bytes for MASKED (19); it must be 1088"),
     "a share for a mask": at_work(frame(Kind.OPEN, 8 * 16), "kind 20 where MASKED (19) is due"),
     "a narrow moment": at_work(
-        frame(Kind.MASKED, 8 * 16, "moment"), "1024 bytes for MASKED (19); it must be 1088", debited=False
+        frame(Kind.MASKED, 20 * 16, "moment"), "2560 bytes for MASKED (19); it must be 2720", debited=False
     ),
     "another plan": at_work(other_plan, "announced different plans", debited=False),
 }

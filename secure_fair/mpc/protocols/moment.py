@@ -29,6 +29,7 @@ from secure_fair.mpc.kinds import Kind
 from secure_fair.mpc.protocols.product import auditor_share, developer_share
 
 OPENED = "moment with noise"
+BLOCK = 2048  # records: a few MB, whatever the data set's size
 _AHEAD = 2  # blocks under way
 
 
@@ -40,7 +41,7 @@ class MomentShape:
     columns: int
     classes: int
     records: int
-    block: int
+    block: int = BLOCK
 
     @property
     def joint(self) -> int:
