@@ -61,7 +61,7 @@ def run_auditor(settings: Settings, policy: Policy, ledger_path: Path, out: Path
 def _run(audited: Audited, developer: Connection, links: Links) -> None:
     """One run, from the developer's request to its end."""
     policy, start_timeout = audited.policy, audited.settings.network.start_timeout_seconds
-    hello = auditor_receive_hello(developer, start_timeout)
+    hello = auditor_receive_hello(developer, start_timeout, sum(audited.groups()))
     _decide(audited, hello)
     answer = AuditorHello(
         PROTOCOL_VERSION, fresh_nonce(), len(audited.ids), audited.groups(), policy.person is not None

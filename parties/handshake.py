@@ -27,7 +27,7 @@ from secure_fair.transport.frames import Connection
 
 MAX_RECORDS = 2**26
 MAX_EPOCHS = 10_000  # the plan names every epoch
-MAX_WEIGHTS = 2**24  # width x classes: what an adversary may take of our memory before the dealer judges its plan
+MAX_WEIGHTS = 2**24  # width x classes x groups: what a run may take of our memory before the dealer judges its plan
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,15 @@ def developer_hello(
     return answer, decode_count(auditor.receive(Kind.HELLO, size=COUNT_BYTES))
 
 
-def auditor_receive_hello(developer: Connection, within: float) -> DeveloperHello:
-    """What the developer asks for, within so many seconds; the caller decides by its policy before it answers."""
+def auditor_receive_hello(developer: Connection, within: float, groups: int) -> DeveloperHello:
+    """What the developer asks for, within so many seconds; the caller decides by its policy before it answers.
+
+    groups: of all attributes together.
+    """
     payload = developer.receive(Kind.HELLO, max_size=MAX_HELLO_BYTES, within=within)
     hello = DeveloperHello.decode(bytes(payload), developer.peer)
     known = 0 < hello.train <= hello.records <= MAX_RECORDS and 0 < hello.epochs <= MAX_EPOCHS
-    known &= hello.width * hello.classes <= MAX_WEIGHTS
+    known &= hello.width * hello.classes * groups <= MAX_WEIGHTS
     if not known or min(hello.batch_size, hello.width, hello.classes, hello.checkpoint_steps) < 1:
         raise ProtocolError("the developer asked for a run whose numbers make no sense; update the developer")
     return hello
