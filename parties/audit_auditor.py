@@ -24,7 +24,7 @@ from secure_fair.errors import ProtocolError, RefusedError, SettingsError
 from secure_fair.files import write_json
 from secure_fair.mpc.dealing.plan import Plan
 from secure_fair.mpc.dealing.source import CorrelationSource
-from secure_fair.mpc.engine.opening import open_counts, open_to_auditor
+from secure_fair.mpc.engine.opening import open_to_auditor, open_words
 from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.kinds import Kind
 from secure_fair.mpc.protocols.counts import CountShape, auditor_counts
@@ -204,7 +204,7 @@ class _Audit:
         size = int(np.prod(self.plan.shape)) if self.exact else 0
         self.developer.send(Kind.HELLO, answer[:size])
         share = torch.frombuffer(bytearray(answer[size:]), dtype=torch.int32) if len(answer) > size else torch.empty(0)
-        open_counts(party, OPENED, share.to(torch.int32))
+        open_words(party, OPENED, share.to(torch.int32))
 
     def _request(self, session: str) -> bytes:
         return request_digest(

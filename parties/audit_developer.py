@@ -25,7 +25,7 @@ from secure_fair.errors import ProtocolError, RefusedError, SettingsError
 from secure_fair.files import replacing, write_json
 from secure_fair.mpc.dealing.plan import Plan
 from secure_fair.mpc.dealing.source import CorrelationSource
-from secure_fair.mpc.engine.opening import open_counts, open_to_auditor
+from secure_fair.mpc.engine.opening import open_to_auditor, open_words
 from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.kinds import Kind
 from secure_fair.mpc.protocols.counts import CountShape, developer_counts
@@ -188,11 +188,11 @@ class _Audit:
         if self.exact:
             visible = visible.reshape(tuple(share.shape))
             counts = np.zeros(share.shape)
-            value = open_counts(party, OPENED, share[torch.from_numpy(visible)])
+            value = open_words(party, OPENED, share[torch.from_numpy(visible)])
             assert value is not None  # noqa: S101 (we are the developer)
             counts[visible] = value.numpy()
             return Opened(counts, visible, totals, 0.0)
-        value = open_counts(party, OPENED, share)
+        value = open_words(party, OPENED, share)
         assert value is not None  # noqa: S101 (we are the developer)
         counts = consistent(value.numpy().astype(np.float64), totals, self.terms.groups)
         return Opened(counts, shown(self.plan.layout.people(counts), tables, self.terms.smallest), totals, self.scale)

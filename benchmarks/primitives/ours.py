@@ -102,7 +102,7 @@ def _adv(case: Case, party: Party, inputs: dict[str, torch.Tensor]) -> Repetitio
         if not party.is_developer:
             adversary.auditor_step(party, shape, targets, w)
             return None
-        opened, _ = adversary.DeveloperStep(party, shape).send(encode(inputs["u"]), w).finish()
+        opened, _ = adversary.DeveloperStep(party, shape, w).send(encode(inputs["u"])).finish()
         return decode(opened, shape.gradient_bits) * (case.n / case.rate)
 
     return repetition

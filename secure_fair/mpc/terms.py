@@ -151,14 +151,14 @@ class SecureAdversary:
     def prepare(self, _labels: torch.Tensor, positions: torch.Tensor, /) -> None:
         self._announce(positions)
         self._shape = adversary_shape(self._settings, self._public, len(positions), entropy=self.entropy)
-        self._step = adversary.DeveloperStep(self._party, self._shape)
+        self._step = adversary.DeveloperStep(self._party, self._shape, self._w)
 
     def begin(self, h: torch.Tensor, labels: torch.Tensor, positions: torch.Tensor, /) -> None:
         if self._step is None:
             self.prepare(labels, positions)
         assert self._step is not None  # noqa: S101 (that made it)
         self._x = self._view.of_batch(h)
-        self._step.send(encode(self._view.with_bias(self._x, labels)), self._w)
+        self._step.send(encode(self._view.with_bias(self._x, labels)))
 
     def finish(self) -> torch.Tensor:
         assert self._step is not None  # noqa: S101 (`begin` made it)

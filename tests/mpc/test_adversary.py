@@ -51,7 +51,7 @@ def run(network: Network, shape: AdversaryShape, us: list[torch.Tensor], targets
         w, gradients, shares = from_share(torch.zeros(shape.width, shape.j, dtype=torch.int64)), [], []
         meter = Meter(party.peer)
         for step, u in enumerate(us):
-            opened, w = adversary.DeveloperStep(party, shape).send(encode(with_bias(shape, u, step)), w).finish()
+            opened, w = adversary.DeveloperStep(party, shape, w).send(encode(with_bias(shape, u, step))).finish()
             gradients.append(decode(opened, shape.gradient_bits) * shape.n / shape.rate)
             shares.append(w.share)
             traffic = meter.lap()
@@ -127,10 +127,10 @@ def test_fifty_steps_equal_plaintext(network: Network, n: int, d: int, j: int, r
 
     u, w, small = n * (d + 1), (d + 1) * j, n * j
     assert secure.developer == Traffic(
-        rounds=2, messages=4, bytes=8 * (u + w + small + w) + 3 * small + 4 * HEADER.size
+        rounds=3, messages=6, bytes=8 * (u + w + small + w) + 3 * small + 6 * HEADER.size
     )
-    assert secure.auditor.messages == 4
-    assert secure.auditor.bytes == 8 * (w + small + w + n * d) + 3 * small + 4 * HEADER.size
+    assert secure.auditor.messages == 5
+    assert secure.auditor.bytes == 8 * (w + small + w) + 4 * n * d + 3 * small + 5 * HEADER.size
 
 
 @pytest.mark.parametrize(("n", "d", "j", "biases"), [(7, 192, 3, 2), (64, 192, 1, 3)])

@@ -13,7 +13,7 @@ from secure_fair.errors import MaskReuseError, ProtocolError
 from secure_fair.mpc.dealing import server
 from secure_fair.mpc.dealing.correlations import correction_elements, deal, expand
 from secure_fair.mpc.dealing.plan import Plan
-from secure_fair.mpc.engine.opening import open_counts, open_to_auditor
+from secure_fair.mpc.engine.opening import open_to_auditor, open_words
 from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.engine.randomness import RingGenerator
 from secure_fair.mpc.kinds import Kind
@@ -50,13 +50,13 @@ def count(network: Network, shape: CountShape, rows: torch.Tensor, tables: list[
         frames, before = tap(party), party.peer.bytes_sent
         product = developer_counts(party, shape, rows[:, 1:].contiguous().split(shape.block))
         share = shape.complete(product, torch.zeros(shape.kept, dtype=torch.int64), rows.sum(dim=0))
-        return open_counts(party, "counts", share), share, frames, party.peer.bytes_sent - before
+        return open_words(party, "counts", share), share, frames, party.peer.bytes_sent - before
 
     def auditor(party: Party) -> tuple[torch.Tensor | None, torch.Tensor, list[tuple[int, bytes]], int]:
         frames, before = tap(party), party.peer.bytes_sent
         product = auditor_counts(party, shape, kept.split(shape.block))
         share = shape.complete(product, kept.sum(dim=0), torch.zeros(shape.opened[1], dtype=torch.int64))
-        return open_counts(party, "counts", share), share, frames, party.peer.bytes_sent - before
+        return open_words(party, "counts", share), share, frames, party.peer.bytes_sent - before
 
     return network.run(shape.plan(), developer, auditor)
 

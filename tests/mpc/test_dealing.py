@@ -199,7 +199,7 @@ def test_results_do_not_depend_on_prefetch(
         w = start
         for _ in range(5):
             if adversarial:
-                _, w = adversary.DeveloperStep(party, shape).send(u, w).finish()
+                _, w = adversary.DeveloperStep(party, shape, w).send(u).finish()
             else:
                 orthogonality.DeveloperStep(party, orth, onehot.flip(0)).send(u).finish()
         return w.share

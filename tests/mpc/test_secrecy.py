@@ -67,7 +67,7 @@ def watch(network: Network, shape: OrthogonalityShape | AdversaryShape, onehot: 
         w = from_share(torch.zeros(shape.d + 1, 1, dtype=torch.int64))
         for _ in range(STEPS):
             if isinstance(shape, AdversaryShape):
-                _, w = adversary.DeveloperStep(party, shape).send(encode(objectives.with_bias(u)), w).finish()
+                _, w = adversary.DeveloperStep(party, shape, w).send(encode(objectives.with_bias(u))).finish()
             else:
                 y = labels if shape.classes else None
                 orthogonality.DeveloperStep(party, shape, y).send(encode(u)).finish()

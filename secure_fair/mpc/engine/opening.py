@@ -30,15 +30,15 @@ def open_to_developer(party: Party, name: str, shared: ArithmeticSharedTensor, b
     return value
 
 
-def open_counts(party: Party, name: str, share: torch.Tensor) -> torch.Tensor | None:
-    """Open int32 shares of counts, in Z_2^32, to the developer; the auditor gets None. One message, 4 bytes each."""
+def open_words(party: Party, name: str, share: torch.Tensor, bits: int = 0) -> torch.Tensor | None:
+    """The same for int32 shares in Z_2^32 of numbers that 32 bits hold: one message, 4 bytes an element."""
     if not party.is_developer:
         party.send(Kind.OPEN, share)
         return None
     (theirs,) = party.receive(Kind.OPEN, share.shape, dtype=torch.int32)
     value = share + theirs
     if party.recorder is not None:
-        party.recorder(name, value, 1.0)
+        party.recorder(name, value, 2.0**-bits)
     return value
 
 
