@@ -43,9 +43,9 @@ class Case:
         """Least bytes, both ways together, as in docs/protocols.md, section 4; None: no floor is claimed."""
         n, d, k = self.n, self.d, self.k
         floors = {
-            "adv": 8 * (2 * n * d + n * k),
-            "orth-parity": 8 * (2 * n * d + n * k + d * k),
-            "orth-odds": 8 * (2 * n * d + n * k + d * k),
+            "adv": 8 * (n * d + n * k) + 4 * n * d,
+            "orth-parity": 4 * (2 * n * d + n * k + d * k),
+            "orth-odds": 4 * (2 * n * d + n * k + d * k),
             "product": 8 * (n * d + n * k + d * k),
         }
         return floors.get(self.op)

@@ -252,26 +252,40 @@ class SecureMethod:
     developer: Callable[[Settings, PublicShape, Party, Announce], SecureTerm]
     auditor: Callable[[Settings, PublicShape], AuditorProgram]
     program: Callable[[Settings, PublicShape, int], StepProgram]
-    moments: int  # how many [d, K] moments a step cannot do without, beside one copy of H each way
+    least: Callable[[int, int, int], int]  # bytes that a step cannot do without, by n, d, K
 
     def floor_bytes(self, public: PublicShape, n: int) -> int:
         """Least bytes of a step of n records, both ways together (docs/protocols.md, section 4)."""
-        d, k = public.width, public.columns
-        return 8 * (2 * n * d + n * k + self.moments * d * k)
+        return self.least(n, public.width, public.columns)
+
+
+def _least_orth(n: int, d: int, k: int) -> int:
+    """A masked copy of H, a gradient, the attributes and a moment, 4 bytes a number."""
+    return 4 * (2 * n * d + n * k + d * k)
+
+
+def _least_adversary(n: int, d: int, k: int) -> int:
+    """A masked copy of H and the attributes at 8 bytes a number, a gradient at 4."""
+    return 8 * (n * d + n * k) + 4 * n * d
 
 
 def secure_orth() -> SecureMethod:
     """ORTH, release `gradient`."""
-    return SecureMethod(SecureOrth, AuditorOrth, lambda s, p, n: orthogonality_shape(s, p, n).program(), 1)
+    return SecureMethod(SecureOrth, AuditorOrth, lambda s, p, n: orthogonality_shape(s, p, n).program(), _least_orth)
 
 
 def secure_adversary() -> SecureMethod:
     """ADV, release `gradient`."""
-    return SecureMethod(SecureAdversary, AuditorAdversary, lambda s, p, n: adversary_shape(s, p, n).program(), 0)
+    return SecureMethod(
+        SecureAdversary, AuditorAdversary, lambda s, p, n: adversary_shape(s, p, n).program(), _least_adversary
+    )
 
 
 def secure_entropy() -> SecureMethod:
     """ENT, release `gradient`."""
     return SecureMethod(
-        SecureEntropy, AuditorEntropy, lambda s, p, n: adversary_shape(s, p, n, entropy=True).program(), 0
+        SecureEntropy,
+        AuditorEntropy,
+        lambda s, p, n: adversary_shape(s, p, n, entropy=True).program(),
+        _least_adversary,
     )

@@ -251,9 +251,9 @@ def test_inputs_of_another_shape_are_refused(network: Network, h: torch.Tensor, 
 
 def test_a_message_of_another_size_is_refused(network: Network) -> None:
     def auditor(party: Party) -> None:
-        party.send(Kind.MASKED, torch.zeros(4, 3, dtype=torch.int64))
+        party.send(Kind.MASKED, torch.zeros(4, 3, dtype=torch.int32))
 
-    with pytest.raises(FrameError, match=r"sent 96 bytes for MASKED .*; it must be 64"):
+    with pytest.raises(FrameError, match=r"sent 48 bytes for MASKED .*; it must be 32"):
         network.run(
             Plan(((SMALL.program(), 1),)),
             lambda party: orthogonality.DeveloperStep(party, SMALL, None).send(torch.zeros(4, 3).long()).finish(),

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from secure_fair.errors import ProtocolError
 from secure_fair.fairness import objectives
 from secure_fair.mpc.dealing.plan import Plan
 from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.engine.sharing import FRACTION_BITS, decode, encode
 from secure_fair.mpc.protocols import orthogonality
-from secure_fair.mpc.protocols.orthogonality import OrthogonalityShape
+from secure_fair.mpc.protocols.orthogonality import LARGEST, OrthogonalityShape
 from secure_fair.transport.wire import HEADER
 from tests.mpc.three_threads import Meter, Network, Traffic
 
@@ -108,9 +109,9 @@ def test_messages_are_those_of_the_docstring(steps: dict[OrthogonalityShape, Ste
         received, frames = n * k + n * c * k + d * c * k + n * d, 3
     step = steps[shape]
     messages = 3 if c else 2
-    assert step.developer == Traffic(rounds=2, messages=messages, bytes=8 * sent + messages * HEADER.size)
+    assert step.developer == Traffic(rounds=2, messages=messages, bytes=4 * sent + messages * HEADER.size)
     assert step.auditor.messages == frames
-    assert step.auditor.bytes == 8 * received + frames * HEADER.size
+    assert step.auditor.bytes == 4 * received + frames * HEADER.size
 
 
 def test_objective_follows_from_what_is_opened(steps: dict[OrthogonalityShape, Step]) -> None:
@@ -126,3 +127,23 @@ def test_objective_follows_from_what_is_opened(steps: dict[OrthogonalityShape, S
     # ||u_i||_1 <= sqrt d, and the sum over a class of n_g / n_c^2 is at most 1
     assert abs(float(value - loss.detach())) <= 2 * 192**0.5 * 2.0**-17
     assert float((gradient - h.grad).abs().max()) <= 2 / smallest * 2.0**-17  # 2 n_g / n_c^2
+
+
+def test_a_step_that_32_bits_cannot_hold_is_refused() -> None:
+    OrthogonalityShape(LARGEST - 1, 16, 3)
+    with pytest.raises(ProtocolError, match=f"lower training.batch_size below {LARGEST // 2}"):
+        OrthogonalityShape(LARGEST // 2, 16, 5)
+
+
+def test_the_largest_sums_fit(network: Network) -> None:
+    """All of a group at one entry, as far from the others as a centred row can be, and all records in it."""
+    shape = OrthogonalityShape(LARGEST - 1, 1, 2)
+    h = encode(torch.full((shape.n, 1), -2.0, dtype=torch.float64))
+    onehot = torch.tensor([[1, 0]]).expand(shape.n, 2)
+
+    def developer(party: Party) -> torch.Tensor:
+        return orthogonality.DeveloperStep(party, shape, None).send(h).finish()
+
+    plan = Plan(((shape.program(), 1),))
+    outcome = network.run(plan, developer, lambda party: orthogonality.auditor_step(party, shape, onehot))
+    assert outcome.developer.unique().tolist() == [-2 * (LARGEST - 1) << FRACTION_BITS]

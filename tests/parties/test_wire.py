@@ -52,13 +52,14 @@ def allowed(method: str, release: str) -> tuple[Frames, Frames]:
     for n in sizes():
         there.append(("STEP", 8 + 4 * n))
         if method == "orth":
-            there += [("MASKED", size) for size in (8 * n * c, 8 * n * d1, 8 * (d1 * c * k + n * c * k))]
-            back += [("MASKED", 8 * (n * k + n * c * k)), ("MASKED", 8 * d1 * c * k), ("OPEN", 8 * n * d1)]
+            there += [("MASKED", size) for size in (4 * n * c, 4 * n * d1, 4 * (d1 * c * k + n * c * k))]
+            back += [("MASKED", 4 * (n * k + n * c * k)), ("MASKED", 4 * d1 * c * k), ("OPEN", 4 * n * d1)]
         else:
             du = d1 + c - 1  # the adversary is told the task class
-            there += [("MASKED", size) for size in (8 * (n * du + du * j), 3 * n * j, 8 * n * j, 8 * du * j)]
-            back += [("MASKED", size) for size in (8 * du * j, 3 * n * j, 8 * (n * j + du * j))]
-            back.append(("OPEN", 8 * n * WIDTH))
+            x = (6 * n * du, 3 * n * j, 2 * n * du)  # the phase stands between two parts of X^
+            there += [("MASKED", size) for size in (8 * du * j, *x, 8 * n * j, 8 * du * j)]
+            back += [("MASKED", size) for size in (8 * du * j, 3 * n * j, 8 * n * j)]
+            back += [("OPEN", 4 * n * WIDTH), ("MASKED", 8 * du * j)]
     return [*there, ("END", 0)], back
 
 

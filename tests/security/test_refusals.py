@@ -144,7 +144,7 @@ CASES = {
     "a record twice in a step": at_work(step(positions=np.array([0, 0, 2, 3, 4, 5, 6, 7])), "names a record twice"),
     "a step too early": at_work(step(number=1), "announced step 1 where 0 follows"),
     "a short step": at_work(step(positions=FIRST[:7]), "36 bytes for STEP (17); it must be 40"),
-    "a narrow matrix": at_work(frame(Kind.MASKED, 8 * 15), "960 bytes for MASKED (19); it must be 1088"),
+    "a narrow matrix": at_work(frame(Kind.MASKED, 4 * 15), "480 bytes for MASKED (19); it must be 544"),
     "a share for a mask": at_work(frame(Kind.OPEN, 8 * 16), "kind 20 where MASKED (19) is due"),
     "a narrow moment": at_work(
         frame(Kind.MASKED, 20 * 16, "moment"), "2560 bytes for MASKED (19); it must be 2720", debited=False
