@@ -159,18 +159,18 @@ class _Counted:
 
 
 def claims(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Over the slowest link, with overlap: what a step waits is within the network's floor."""
-    slowest = LINKS[-1].name
-    return [
-        {
-            "text": f"{slowest}: {row['op']}: ms waited with overlap, at most the network's floor",
-            "limit": row["floor_ms"],
-            "measured": row["ms_median"],
-            "met": row["ms_median"] <= row["floor_ms"],
-        }
-        for row in rows
-        if row["link"] == slowest and row["overlap"]
-    ]
+    """Over the slowest link, with overlap: what a step waits is within two rounds and a copy of H each way.
+
+    At 8 bytes a number, CrypTen's ring: the limit stays where it is when a protocol sends less.
+    """
+    slowest = LINKS[-1]
+    found = []
+    for row in rows:
+        if row["link"] == slowest.name and row["overlap"]:
+            limit = 1000 * slowest.seconds(FLOOR_ROUNDS, 8 * 2 * row["n"] * row["d"])
+            text = f"{slowest.name}: {row['op']}: ms waited with overlap, at most two rounds and 8 bytes a number of H"
+            found.append({"text": f"{text} each way", "limit": limit, "measured": row["ms_median"]})
+    return [{**claim, "met": claim["measured"] <= claim["limit"]} for claim in found]
 
 
 def lines(found: dict[str, Any]) -> list[Sequence[str]]:

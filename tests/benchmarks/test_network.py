@@ -26,7 +26,12 @@ def test_the_model_is_rounds_bytes_and_compute() -> None:
     assert network.row(far, measured("adv", [1.0], overlap=False), rows)["floor_ms"] == pytest.approx(100 + 80)
 
 
-def test_a_wait_above_the_floor_is_told() -> None:
+def test_a_wait_above_the_limit_is_told() -> None:
+    """2 * 50 ms, and 2 * 64 * 768 numbers of 8 bytes at 100 Mbit/s: 162.9 ms."""
     slowest = network.LINKS[-1]
-    rows = [network.row(slowest, measured(op, [ms], overlap=True), []) for op, ms in (("adv", 181.0), ("orth", 179.0))]
+    sizes = {"n": 64, "d": 768}
+    rows = [
+        network.row(slowest, measured(op, [ms], overlap=True) | sizes, [])
+        for op, ms in (("adv", 163.0), ("orth", 162.9))
+    ]
     assert [claim["met"] for claim in network.claims(rows)] == [False, True]
