@@ -19,6 +19,8 @@ BLOCK = re.compile(r"(<!-- from: (\S+), (rows|claims) -->\n).*?(<!-- end -->)", 
 MODULES = {
     "primitives": "benchmarks.primitives.results",
     "network": "benchmarks.network.study",
+    "delayed": "benchmarks.network.delayed",
+    "effect": "benchmarks.network.effect",
     "scaling": "benchmarks.scaling.study",
     "overhead": "benchmarks.overhead.study",
 }
