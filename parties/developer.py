@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,7 @@ from secure_fair.mpc.terms import PublicShape, SecureMethod
 from secure_fair.privacy.disclosures import DisclosureLog
 from secure_fair.settings import Settings
 from secure_fair.training.loop import CHECKPOINTS, Splits, TrainingResult, description, train
+from secure_fair.training.processes import ALONE, Processes
 from secure_fair.training.setup import developer_side
 
 Progress = Callable[[str, int, int], None]
@@ -50,6 +53,7 @@ def run_developer(
     *,
     resume: bool = False,
     reuse: Path | None = None,
+    processes: Processes = ALONE,
 ) -> TrainingResult:
     """Train with a method under a release and write RUN/developer. Raises what ended the run; the peers are told.
 
@@ -59,6 +63,7 @@ def run_developer(
     began = time.perf_counter()
     method = methods.get(method_name)
     method.require_release(release)
+    processes.check(method)
     if resume and (out / COST_FILE).exists():
         raise RunError(f"{out}: this run is complete; name another folder")
     if resume and reuse is None and can_reuse(settings, release, out):
@@ -70,7 +75,8 @@ def run_developer(
     weight = method.weight(settings, release)
 
     def fit(term: FairnessTerm) -> TrainingResult:
-        return train(model, term, weight, splits, settings, out, lambda d, t: progress("training", d, t), resume=resume)
+        steps = functools.partial(progress, "training")
+        return train(model, term, weight, splits, settings, out, steps, resume=resume, processes=processes)
 
     if not resume:
         (out / COST_FILE).unlink(missing_ok=True)
@@ -87,10 +93,11 @@ def run_developer(
             term = reused_term(settings, method, weight, table, model, splits.train)
         result = fit(term)
         total = time.perf_counter() - began
-        Cost(result.steps, 0.0, 0, 0, 0, 0, 0.0, 0.0, result.train_seconds, total).write(out)
+        seconds = result.train_seconds
+        Cost(result.steps, 0.0, 0, 0, 0, 0, 0.0, 0.0, seconds, total, **asdict(result.exchange)).write(out)
         return result
     with opened(settings.network) as links, DisclosureLog(out, release, store=settings.privacy.store_values) as log:
-        run = Run(settings, method, release, weight, out, links, log, model, splits, progress, resume)
+        run = Run(settings, method, release, weight, out, links, log, model, splits, progress, resume, processes)
         result = fit(_TERMS[release](run))
         run.end()
     run.meter.cost(result, run.dealt, time.perf_counter() - began).write(out)
@@ -113,10 +120,11 @@ class Run:
         splits: Splits,
         progress: Progress,
         resume: bool,
+        processes: Processes = ALONE,
     ) -> None:
         self.settings, self.method, self.weight, self.out, self.log = settings, method, weight, out, log
         self.model, self.splits, self.progress = model, splits, progress
-        self.links = links
+        self.links, self.processes = links, processes
         self.dealt: CorrelationSource | None = None
         steps: tuple[int, ...] = ()
         if resume and release.startswith("adapter"):
@@ -158,7 +166,7 @@ class Run:
 
     def features(self) -> Features:
         """The vectors that private releases are about."""
-        return Features(self.settings, self.model, self.splits, self.progress)
+        return Features(self.settings, self.model, self.splits, self.progress, self.processes)
 
     def source(self, plan: Plan) -> CorrelationSource:
         """The dealer's randomness for a plan."""

@@ -25,7 +25,8 @@ class Cost:
     mpc_seconds: from the representation's leaving until its gradient is there, and before it what prepares a step.
     exposed_seconds: those of them in which training waited; the others the network had while the task loss was
     computed. rounds_per_step: for `gradient` per training step, for a private release per release.
-    floor_bytes: the least that both directions together could take (docs/protocols.md, section 4).
+    floor_bytes: the least that both directions together could take (docs/protocols.md, section 4). The last three: the
+    developer's own processes, see `training.processes.Exchange`.
     """
 
     steps: int
@@ -38,6 +39,9 @@ class Cost:
     exposed_seconds: float
     train_seconds: float
     total_seconds: float
+    processes: int = 1
+    gather_seconds: float = 0.0
+    reduce_seconds: float = 0.0
 
     def write(self, folder: Path) -> None:
         write_json(folder / COST_FILE, {"version": 1, **asdict(self)})
@@ -73,6 +77,7 @@ class Meter:
             exposed_seconds=self.exposed,
             train_seconds=result.train_seconds,
             total_seconds=total_seconds,
+            **asdict(result.exchange),
         )
 
 

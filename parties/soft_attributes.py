@@ -19,7 +19,7 @@ import torch
 
 from parties.messages import COUNT_BYTES, decode_count
 from parties.moments import SHARE_FILE, SOFT_FILE, moment_plan, releases, save_arrays
-from secure_fair.data.images import ImageSet, batches
+from secure_fair.data.images import ImageSet
 from secure_fair.errors import RunError
 from secure_fair.fairness import methods
 from secure_fair.fairness.terms import Context, FairnessTerm
@@ -34,6 +34,7 @@ from secure_fair.releases.randomized_response import debias, variance
 from secure_fair.settings import Settings
 from secure_fair.training import device
 from secure_fair.training.loop import Splits
+from secure_fair.training.processes import ALONE, Processes, Walk
 
 if TYPE_CHECKING:
     from parties.developer import Run
@@ -46,9 +47,14 @@ class Features:
     """Vectors u of every split, from the backbone with LoRA off and, on request, from the model as it is now."""
 
     def __init__(
-        self, settings: Settings, model: FairClassifier, splits: Splits, progress: Callable[[str, int, int], None]
+        self,
+        settings: Settings,
+        model: FairClassifier,
+        splits: Splits,
+        progress: Callable[[str, int, int], None],
+        processes: Processes = ALONE,
     ) -> None:
-        self._settings, self._model, self._progress = settings, model, progress
+        self._settings, self._model, self._progress, self._processes = settings, model, progress, processes
         self.splits = {"train": splits.train, "val": splits.val, "test": splits.test}
         self._frozen = {name: self._features(images, name, current=False) for name, images in self.splits.items()}
 
@@ -69,10 +75,10 @@ class Features:
         model.eval()
         features = np.empty((len(images), model.width), dtype=np.float32)
         done = 0
-        for batch in batches(images, _FEATURE_BATCH, epoch=None, seed=0, workers=self._settings.data.workers):
-            pixels = batch.images.to(chosen)
+        forward = model.represent if current else model.frozen_features
+        for batch in self._processes.batches(model, images, self._settings, Walk(_FEATURE_BATCH, frozen=not current)):
             with device.autocast(self._settings, chosen):
-                block = model.represent(pixels) if current else model.frozen_features(pixels)
+                block = self._processes.gathered(forward(batch.images.to(chosen)), len(batch.labels))
             features[done : done + len(block)] = block.float().cpu().numpy()
             done += len(block)
             self._progress(f"features, {split}", done, len(images))

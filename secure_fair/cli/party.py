@@ -48,13 +48,20 @@ def developer(
     reuse: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Train on this host's images, asking the auditor for the fairness term."""
+    """Train on this host's images, asking the auditor for the fairness term.
+
+    On several GPUs of the host: torchrun --nproc-per-node 4 -m secure_fair party developer ...
+    """
     effective = settings.load(file, overrides)
     from parties.developer import run_developer
+    from secure_fair.training.torchrun import joined
 
     try:
-        with console.Reporter() as report:
-            run_developer(effective, method, release, out, report, resume=resume, reuse=reuse)
+        with joined(effective) as processes:
+            if processes is None:
+                return
+            with console.Reporter() as report:
+                run_developer(effective, method, release, out, report, resume=resume, reuse=reuse, processes=processes)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"{out}: interrupted; the same command with --resume continues") from None
 

@@ -34,17 +34,22 @@ def train(
     """
     effective = settings.load(file, overrides)
     from secure_fair.training.baseline import run_plaintext
+    from secure_fair.training.torchrun import joined
 
     try:
-        with console.Reporter() as report:
-            summary = run_plaintext(
-                effective,
-                method,
-                attributes or effective.attributes.file,
-                out,
-                report.stage(f"train {method}"),
-                resume=resume,
-            )
+        with joined(effective) as processes:
+            if processes is None:
+                return
+            with console.Reporter() as report:
+                summary = run_plaintext(
+                    effective,
+                    method,
+                    attributes or effective.attributes.file,
+                    out,
+                    report.stage(f"train {method}"),
+                    resume=resume,
+                    processes=processes,
+                )
     except KeyboardInterrupt:
         raise InterruptedRunError(f"{out}: interrupted; the same command with --resume continues the run") from None
     for text in verdict.of_summary(summary):

@@ -79,6 +79,7 @@ class ImageSet(Dataset[tuple[Tensor, int, int]]):
         rows = sorted(np.flatnonzero(table.splits == split).tolist(), key=lambda row: table.ids[row])
         if not rows:
             raise DataError(f"{table.task}: no record is in the split {split!r}; prepare the data again")
+        self.split = split
         self.ids = tuple(table.ids[row] for row in rows)
         self.paths = tuple(table.paths[row] for row in rows)
         self.labels = torch.from_numpy(table.labels[rows])
@@ -115,7 +116,7 @@ class ImageSet(Dataset[tuple[Tensor, int, int]]):
 
 @dataclass(frozen=True)
 class Batch:
-    """images: float32 [n, 3, S, S]; labels: int64 [n]; positions: int64 [n]."""
+    """images: float32 [n, 3, S, S], or a share of them; labels: int64 [n]; positions: int64 [n]."""
 
     images: Tensor
     labels: Tensor
@@ -123,30 +124,44 @@ class Batch:
 
 
 def batches(
-    image_set: ImageSet, batch_size: int, *, epoch: int | None, seed: int, workers: int = 0, start_step: int = 0
+    image_set: ImageSet,
+    batch_size: int,
+    *,
+    epoch: int | None,
+    seed: int,
+    workers: int = 0,
+    start_step: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Yield the split in batches, the last short one included, from batch number `start_step` on.
 
     With `epoch` None in position order; else in a permutation that is a function of (seed, epoch, number of records)
     and of nothing else. Never balanced by class: the auditor sees the ids of a batch, and would see labels.
     `workers` threads decode ahead (PIL lets go of the interpreter while it decodes); the result is the same.
+    share: which of how many equal parts of each batch to give the images of.
     """
     n = len(image_set)
     order = np.arange(n) if epoch is None else np.random.default_rng([seed, epoch]).permutation(n)
     steps = [order[i : i + batch_size] for i in range(start_step * batch_size, n, batch_size)]
     if workers == 0:
         for positions in steps:
-            yield _batch(image_set, positions, image_set.stack(positions))
+            yield _batch(image_set, positions, image_set.stack(_part(positions, *share)))
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="images") as pool:
         waiting: deque[list[Future[Tensor]]] = deque()
         try:
             for number, positions in enumerate(steps):
                 for ahead in steps[number + len(waiting) : number + _PREFETCH]:
-                    waiting.append([pool.submit(image_set.pixels, int(p)) for p in ahead])
+                    waiting.append([pool.submit(image_set.pixels, int(p)) for p in _part(ahead, *share)])
                 yield _batch(image_set, positions, torch.stack([future.result() for future in waiting.popleft()]))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _part(positions: Positions, part: int, parts: int) -> Positions:
+    """The parts one after the other are the whole; behind its end the last position is repeated."""
+    rows = -(-len(positions) // parts)
+    return np.take(positions, np.arange(part * rows, (part + 1) * rows), mode="clip")
 
 
 def _batch(image_set: ImageSet, positions: Positions, pixels: Tensor) -> Batch:

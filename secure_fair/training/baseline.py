@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,7 @@ from secure_fair.fairness import methods
 from secure_fair.fairness.terms import Context
 from secure_fair.files import write_json
 from secure_fair.training.loop import train
+from secure_fair.training.processes import ALONE, Processes
 from secure_fair.training.run_folder import check_run_folder, read_table
 from secure_fair.training.setup import developer_side
 from secure_fair.training.summary import write_summary
@@ -33,6 +35,7 @@ def run_plaintext(
     progress: Callable[[int, int], None],
     *,
     resume: bool = False,
+    processes: Processes = ALONE,
 ) -> dict[str, Any]:
     """Train `method_name` in plaintext into the folder `run` and return its summary.
 
@@ -42,6 +45,7 @@ def run_plaintext(
     began = time.perf_counter()
     check_run_folder(run, resume=resume)
     method = methods.get(method_name)
+    processes.check(method)
     table = read_table(attributes, settings.attributes.columns) if attributes is not None else None
     if table is None and method.name != "erm":
         raise SettingsError(
@@ -58,11 +62,12 @@ def run_plaintext(
     term = methods.factory(method.plain)(
         Context(settings, tables, model.width, model.classes, model, weight, data.train, own)
     )
-    result = train(model, term, weight, data, settings, run / "developer", progress, resume=resume)
+    result = train(model, term, weight, data, settings, run / "developer", progress, resume=resume, processes=processes)
     cost = {
         "steps": result.steps,
         "train_seconds": result.train_seconds,
         "total_seconds": time.perf_counter() - began,
+        **asdict(result.exchange),
     }
     write_json(run / "developer" / "cost.json", {"version": 1, **cost})
     return write_summary(

@@ -7,18 +7,19 @@ import json
 import math
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 import torch
 from torch.nn import functional
 
 from secure_fair import checkpoint
-from secure_fair.data.images import Batch, ImageSet, batches
+from secure_fair.data.images import Batch, ImageSet
 from secure_fair.errors import RunError
 from secure_fair.files import write_text
 from secure_fair.model.classifier import Snapshot
 from secure_fair.training import device, predictions
+from secure_fair.training.processes import ALONE, Exchange, Processes, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,7 @@ class TrainingResult:
     steps: int
     train_seconds: float
     metrics: dict[str, dict[str, float]]
+    exchange: Exchange = field(default_factory=Exchange)
 
 
 def train(
@@ -60,6 +62,7 @@ def train(
     progress: Callable[[int, int], None],
     *,
     resume: bool = False,
+    processes: Processes = ALONE,
 ) -> TrainingResult:
     """Minimise task loss + `weight` * term with AdamW; write the steps, the model, predictions.csv and metrics.json.
 
@@ -76,11 +79,11 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     model.to(chosen)
     with closing(term):
-        session = Session(model, term, weight, settings, out, chosen)
+        session = Session(model, term, weight, settings, out, chosen, processes)
         session.fit(data.train, progress, resume=resume)
     model.save(out)
-    metrics = predictions.write(model, {"val": data.val, "test": data.test}, settings, out, chosen)
-    return TrainingResult(session.step, session.seconds, metrics)
+    metrics = predictions.write(model, {"val": data.val, "test": data.test}, settings, out, chosen, processes)
+    return TrainingResult(session.step, session.seconds, metrics, processes.exchange)
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,10 @@ class Session:
         settings: Settings,
         out: Path,
         chosen: torch.device,
+        processes: Processes = ALONE,
     ) -> None:
         self.model, self.term, self.weight = model, term, weight
-        self.settings, self.out, self.device = settings, out, chosen
+        self.settings, self.out, self.device, self.processes = settings, out, chosen, processes
         self._description = description(settings, term.name, weight)
         options = settings.training
         self.optimiser = torch.optim.AdamW(
@@ -129,14 +133,8 @@ class Session:
                 csv.writer(stream).writerow(STEP_COLUMNS)
             progress(self.step, total)
             for epoch in range(self.step // steps_per_epoch, options.epochs):
-                for batch in batches(
-                    images,
-                    options.batch_size,
-                    epoch=epoch,
-                    seed=options.seed,
-                    workers=self.settings.data.workers,
-                    start_step=self.step - epoch * steps_per_epoch,
-                ):
+                walk = Walk(options.batch_size, epoch, self.step - epoch * steps_per_epoch)
+                for batch in self.processes.batches(self.model, images, self.settings, walk):
                     self.advance(batch, epoch, stream)
                     if checkpoint.due(self.seen, options.checkpoint_steps, steps_per_epoch):
                         self.drain(stream)
@@ -160,7 +158,7 @@ class Session:
         if not self._delayed:
             self.term.prepare(labels, batch.positions)
         with device.autocast(self.settings, self.device):
-            h = model.represent(images)  # [n, d]
+            h = self.processes.gathered(model.represent(images), len(labels))  # [n, d]
         fairness = self.term.finish() if earlier is not None else None
         self.term.begin(h, labels, batch.positions)
         with device.autocast(self.settings, self.device):
@@ -194,7 +192,7 @@ class Session:
         if done.model is not self.model:
             for parameter, copy in zip(self.model.trainable().values(), done.model.trainable().values(), strict=True):
                 parameter.grad = copy.grad
-        self.optimiser.step()
+        self.processes.step(self.optimiser)
         seconds = time.perf_counter() - began
         self.step += 1
         self.seconds += seconds

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from secure_fair.data.images import ImageSet, batches
 from secure_fair.errors import RunError
 from secure_fair.fairness import metrics
 from secure_fair.fairness.finite import finite
 from secure_fair.files import write_json
 from secure_fair.training import device
+from secure_fair.training.processes import ALONE, Processes, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from secure_fair.data.images import ImageSet
     from secure_fair.model.classifier import FairClassifier
     from secure_fair.settings import Settings
 
@@ -41,10 +42,15 @@ class Predictions:
 
 
 def write(
-    model: FairClassifier, splits: Mapping[str, ImageSet], settings: Settings, out: Path, chosen: torch.device
+    model: FairClassifier,
+    splits: Mapping[str, ImageSet],
+    settings: Settings,
+    out: Path,
+    chosen: torch.device,
+    processes: Processes = ALONE,
 ) -> dict[str, dict[str, float]]:
     """Predict each split, write `out`/predictions.csv and `out`/metrics.json, and return the metrics by split."""
-    found = {split: predict(model, images, settings, chosen) for split, images in splits.items()}
+    found = {split: predict(model, images, settings, chosen, processes) for split, images in splits.items()}
     with (out / "predictions.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         for number, (split, part) in enumerate(found.items()):
@@ -59,13 +65,16 @@ def write(
 
 
 @torch.inference_mode()
-def predict(model: FairClassifier, images: ImageSet, settings: Settings, chosen: torch.device) -> Predictions:
+def predict(
+    model: FairClassifier, images: ImageSet, settings: Settings, chosen: torch.device, processes: Processes = ALONE
+) -> Predictions:
     """Scores of one split, in position order."""
     model.eval()
     scores = []
-    for batch in batches(images, settings.training.batch_size, epoch=None, seed=0, workers=settings.data.workers):
+    for batch in processes.batches(model, images, settings, Walk(settings.training.batch_size)):
         with device.autocast(settings, chosen):
-            logits = model(batch.images.to(chosen))  # [n, C]
+            h = processes.gathered(model.represent(batch.images.to(chosen)), len(batch.labels))  # [n, d]
+            logits = model.logits(h)  # [n, C]
         scores.append(logits.double().softmax(dim=1).cpu().numpy())
     return Predictions(images.ids, images.classes, images.labels.numpy(), np.concatenate(scores))
 
