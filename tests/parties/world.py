@@ -27,6 +27,7 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 import psutil
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from parties import launch
 from secure_fair.cli.main import run
@@ -41,6 +42,7 @@ ROLES = ("dealer", "auditor", "developer")
 TRAIN, TEST, BATCH = 140, 40, 32  # of 200 faces; the last batch of an epoch has 12
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 PRELOAD = (
+    "torch.distributed.launcher.api",
     "parties.simulation",
     "parties.developer",
     "parties.auditor",
@@ -85,13 +87,14 @@ class Command:
         fresh: bool = False,
         user: int | None = None,
         netns: str | None = None,
+        ranks: int = 1,
     ) -> Command:
         """`fresh`: a launcher's parties are processes that start from nothing, as they do outside of tests.
 
         user: whom the process becomes for good, before it has read an argument; the code, it has from the server.
-        netns: the network namespace that it moves to.
+        netns: the network namespace that it moves to. ranks: as `torchrun` starts so many of it, forked.
         """
-        own = (tuple(arguments), log, dict(environment or {}), fresh, user, netns)
+        own = (tuple(arguments), log, dict(environment or {}), fresh, user, netns, ranks)
         process = server().Process(target=_command, args=own)
         process.start()
         return Command(process, log)
@@ -121,7 +124,13 @@ class Command:
 
 
 def _command(
-    arguments: tuple[str, ...], log: Path, environment: dict[str, str], fresh: bool, user: int | None, netns: str | None
+    arguments: tuple[str, ...],
+    log: Path,
+    environment: dict[str, str],
+    fresh: bool,
+    user: int | None,
+    netns: str | None,
+    ranks: int,
 ) -> None:
     if not fresh:
         own = {"Popen": Forked, "DEVNULL": subprocess.DEVNULL, "TimeoutExpired": subprocess.TimeoutExpired}
@@ -142,7 +151,31 @@ def _command(
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.exit(run(arguments))
+    if ranks > 1:
+        _torchrun(arguments, ranks)
+    else:
+        sys.exit(run(arguments))
+
+
+def _torchrun(arguments: tuple[str, ...], ranks: int) -> None:
+    """What `torchrun --nproc-per-node RANKS` does, with processes that have imported all already."""
+    config = LaunchConfig(
+        1,
+        1,
+        ranks,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        start_method="fork",
+        run_id="tests",
+    )
+    elastic_launch(config, _rank)(arguments)
+
+
+def _rank(arguments: tuple[str, ...]) -> None:
+    status = run(arguments)
+    if status:
+        sys.exit(status)
 
 
 def enter(netns: str) -> None:
