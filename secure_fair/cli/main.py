@@ -16,7 +16,9 @@ import click
 
 from secure_fair import __version__
 from secure_fair.errors import InterruptedRunError, SecureFairError
+from secure_fair.training.torchrun import several
 
+SHARED = ("train", "party")  # whose work `torchrun` can share out over processes
 INTERRUPTED = 130  # what a shell reports for a program stopped by Ctrl-C
 
 # name -> (module:attribute, one line for `secure-fair --help`)
@@ -76,6 +78,8 @@ class LazyGroup(click.Group):
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             ctx.fail(f"no such command {args[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        if args[0] not in SHARED and several():
+            ctx.fail(f"torchrun would start `{args[0]}` several times over; it is for train and for party developer")
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

@@ -21,32 +21,28 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import distributed
 from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from secure_fair.errors import RunError, SettingsError
-from secure_fair.training import device
 from secure_fair.training.processes import Exchange, Processes, Walk, walked
-from secure_fair.training.setup import developer_side
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from torch import Tensor
-    from torch.nn import Parameter
     from torch.optim import Optimizer
 
     from secure_fair.data.images import Batch, ImageSet
     from secure_fair.fairness.methods import Method
-    from secure_fair.model.classifier import FairClassifier
+    from secure_fair.model.classifier import FairClassifier, Snapshot
     from secure_fair.settings import Settings
 
-_WALK, _BACKWARD, END = range(3)  # what rank 0 orders
-_SPLITS = ("train", "val", "test")
-_IN_ORDER = -1  # where an epoch's number would be
+WALK, FORWARD, BACKWARD, END = range(4)  # what rank 0 orders; END: of a walk, and at last of all
+SPLITS = ("train", "val", "test")
+IN_ORDER = -1  # where an epoch's number would be
 
 
 class Leader(Processes):
@@ -61,12 +57,17 @@ class Leader(Processes):
             raise SettingsError(f"method `{method.name}` needs a second LoRA, made by one process; leave torchrun out")
 
     def batches(self, model: FairClassifier, images: ImageSet, settings: Settings, walk: Walk) -> Iterator[Batch]:
-        self._adapter = list(model.lora_parameters().values())
-        epoch = _IN_ORDER if walk.epoch is None else walk.epoch
+        self._adapter = adapter(model)
+        epoch = IN_ORDER if walk.epoch is None else walk.epoch
         with exchanging():
-            order(_WALK, _SPLITS.index(images.split), walk.batch_size, epoch, walk.start_step, walk.frozen)
-            _broadcast(self._adapter)
-        yield from walked(images, settings, walk, 0, self._size)
+            order(WALK, SPLITS.index(images.split), walk.batch_size, epoch, walk.start_step, walk.frozen)
+            broadcast(self._adapter)
+        for batch in walked(images, settings, walk, 0, self._size):
+            with exchanging():
+                order(FORWARD)
+            yield batch
+        with exchanging():
+            order(END)
 
     def gathered(self, h: Tensor, n: int) -> Tensor:
         whole: Tensor = _Gathered.apply(h, n, self)
@@ -89,7 +90,7 @@ class Leader(Processes):
         padded = functional.pad(gradient, (0, 0, 0, rows * self._size - len(gradient)))
         own = torch.empty_like(padded[:rows])
         with exchanging():
-            order(_BACKWARD)
+            order(BACKWARD)
             distributed.scatter(own, list(padded.split(rows)))
         self._gather_seconds += self._now() - began
         return own
@@ -97,12 +98,12 @@ class Leader(Processes):
     def step(self, optimiser: Optimizer) -> None:
         began = self._now()
         with exchanging():
-            _sum_gradients(self._adapter)
+            sum_gradients(self._adapter)
         self._reduce_seconds += self._now() - began
         optimiser.step()
         began = self._now()
         with exchanging():
-            _broadcast(self._adapter)
+            broadcast(self._adapter)
         self._reduce_seconds += self._now() - began
 
     @property
@@ -126,83 +127,30 @@ class _Gathered(torch.autograd.Function):
         return ctx.leader.scatter(outputs[0]), None, None
 
 
-class Follower:
-    """Any other rank: computes what it is told to, and decides nothing."""
-
-    def __init__(self, settings: Settings, chosen: torch.device) -> None:
-        self._settings, self._device = settings, chosen
-        self._rank, self._size = distributed.get_rank(), distributed.get_world_size()
-        if settings.training.threads:
-            torch.set_num_threads(settings.training.threads)
-        self._model, splits = developer_side(settings)
-        self._model.to(chosen)
-        self._images = {images.split: images for images in (splits.train, splits.val, splits.test)}
-        self._adapter = list(self._model.lora_parameters().values())
-
-    def serve(self) -> None:
-        """Walk as ordered, until the order is another one."""
-        while True:
-            with exchanging():
-                what, split, batch_size, epoch, start_step, frozen = order()
-            if what != _WALK:
-                return
-            walk = Walk(batch_size, None if epoch == _IN_ORDER else epoch, start_step, bool(frozen))
-            self._walk(self._images[_SPLITS[split]], walk)
-
-    def _walk(self, images: ImageSet, walk: Walk) -> None:
-        with exchanging():
-            _broadcast(self._adapter)
-        forward = self._model.frozen_features if walk.frozen else self._model.represent
-        training = walk.epoch is not None
-        steps = walked(images, self._settings, walk, self._rank, self._size)
-        for step, batch in enumerate(steps, walk.start_step):
-            self._model.train(training)
-            if training:
-                self._seed(walk.epoch or 0, step)
-            pixels = device.move(batch.images, self._device)
-            with torch.set_grad_enabled(training), device.autocast(self._settings, self._device):
-                h = forward(pixels)
-            with exchanging():
-                distributed.gather(h.detach().contiguous())
-            if training:
-                self.serve()  # a private release may want other representations before this batch's gradient is there
-                self._backward(h)
-
-    def _backward(self, h: Tensor) -> None:
-        gradient = torch.empty_like(h)
-        with exchanging():
-            distributed.scatter(gradient)
-        h.backward(gradient)
-        with exchanging():
-            _sum_gradients(self._adapter)
-            _broadcast(self._adapter)
-        for parameter in self._adapter:
-            parameter.grad = None
-
-    def _seed(self, epoch: int, step: int) -> None:
-        """For dropout: other masks than rank 0's, and the same ones when a run is resumed."""
-        entropy = [self._settings.training.seed, self._rank, epoch, step]
-        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
-
-
 def order(*numbers: int) -> list[int]:
-    """Rank 0 says what follows (and what it is about), the others listen."""
+    """Rank 0 says what follows, and what it is about; the others are told."""
     order = torch.zeros(6, dtype=torch.int64)
     order[: len(numbers)] = torch.tensor(numbers, dtype=torch.int64)
     distributed.broadcast(order, 0)
     return [int(number) for number in order]
 
 
-def _broadcast(adapter: Sequence[Parameter]) -> None:
-    flat = parameters_to_vector(adapter).detach()
+def adapter(model: FairClassifier | Snapshot) -> list[Tensor]:
+    """What is trained by all; the head is rank 0's alone."""
+    return [parameter for name, parameter in model.trainable().items() if ".lora_" in name]
+
+
+def broadcast(parameters: Sequence[Tensor]) -> None:
+    """Give all ranks the parameters of rank 0."""
+    flat = parameters_to_vector(parameters).detach()
     distributed.broadcast(flat, 0)
     if distributed.get_rank() != 0:
-        vector_to_parameters(flat, adapter)
+        vector_to_parameters(flat, parameters)
 
 
-def _sum_gradients(adapter: Sequence[Parameter]) -> None:
-    """Into rank 0's own gradients."""
-    gradients = [parameter.grad for parameter in adapter if parameter.grad is not None]
+def sum_gradients(parameters: Sequence[Tensor]) -> None:
+    """Give rank 0 the sum of the gradients of all; those of the others are of no further use."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = parameters_to_vector(gradients)
     distributed.reduce(flat, 0)
     vector_to_parameters(flat, gradients)
@@ -210,6 +158,7 @@ def _sum_gradients(adapter: Sequence[Parameter]) -> None:
 
 @contextmanager
 def exchanging() -> Iterator[None]:
+    """Raise RunError where another process is gone."""
     try:
         yield
     except RuntimeError as error:  # of gloo's and NCCL's: a connection has ended, or nothing came in time

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from secure_fair.errors import SettingsError
@@ -29,18 +30,18 @@ def joined(settings: Settings) -> Iterator[Processes | None]:
 
     Raises SettingsError for what cannot be shared out, RunError when another process has ended or stalled.
     """
-    from datetime import timedelta
-
-    from torch import distributed
-
     from secure_fair.training.processes import ALONE
-    from secure_fair.training.ranks import END, Follower, Leader, exchanging, order
 
     if not several():
         yield ALONE
         return
+    from torch import distributed
+
+    from secure_fair.training.follower import Follower
+    from secure_fair.training.ranks import END, Leader, exchanging, order
+
     chosen = _device(settings)
-    loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
+    loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
     os.environ |= {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}  # neither encrypts
     # What rank 0 may have to wait for peers of its own while the others wait for its orders.
     limit = settings.network.idle_timeout_seconds + settings.network.start_timeout_seconds

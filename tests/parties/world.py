@@ -173,6 +173,13 @@ def _torchrun(arguments: tuple[str, ...], ranks: int) -> None:
 
 
 def _rank(arguments: tuple[str, ...]) -> None:
+    for number in (
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+    ):  # the launcher's own, which a new program would not have
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     status = run(arguments)
     if status:
         sys.exit(status)
