@@ -308,7 +308,8 @@ def test_a_method_with_a_second_model_is_refused(few: Path, identities: Deployme
 
 @pytest.mark.slow
 def test_a_process_that_dies_or_stalls_ends_the_others(few: Path, identities: Deployment, tmp_path: Path) -> None:
-    for number, seconds in ((signal.SIGKILL, PROMPT), (signal.SIGSTOP, PROMPT + 4)):
+    """One that is stopped does not end when asked to; torchrun kills it after half a minute more."""
+    for number, seconds in ((signal.SIGKILL, PROMPT), (signal.SIGSTOP, PATIENCE)):
         hurt = Trial(tmp_path / number.name, few, identities, "orth", "gradient")
         commands = hurt.start(training__epochs=100, network__idle_timeout_seconds=3, network__start_timeout_seconds=1)
         try:
@@ -323,7 +324,8 @@ def test_a_process_that_dies_or_stalls_ends_the_others(few: Path, identities: De
         finally:
             for command in commands.values():
                 command.kill()
-        assert any("process 0 of 2: another process ended" in text for text in commands["developer"].errors)
+        said = "process 0 of 2: another process ended" if number == signal.SIGKILL else "did not go on"
+        assert any(said in text for text in commands["developer"].errors)
 
 
 @pytest.mark.slow
