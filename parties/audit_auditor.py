@@ -173,10 +173,7 @@ class _Audit:
         share = shape.complete(product, torch.from_numpy(np.concatenate(sizes)), none)
         produce = self._exact(party, share) if self.exact else self._noised(share)
         request, budget = self._request(session), self.policy.budget
-        reserved = self.ledger.reserve(self.kind, request, self.people, self.cost, budget, exact=self.most)
-        answer = produce()
-        self.ledger.commit_answer(reserved, answer)
-        return answer
+        return self.ledger.answer(self.kind, request, self.people, self.cost, budget, produce, exact=self.most)
 
     def _noised(self, share: torch.Tensor) -> Callable[[], bytes]:
         return lambda: self._answer(None, noised(share.numpy(), self.plan.scale(self.cost)))

@@ -127,7 +127,8 @@ def _serve_moment(audited: Audited, run: AgreedRun, developer: Connection, links
     if first == hello.releases:
         developer.receive(Kind.END, size=0)
         return
-    audited.ledger.check(persons, sum((cost for _ in plans[first + 1 :]), start=cost), policy.budget)
+    people = audited.ledger.people(persons)
+    audited.ledger.check(people, sum((cost for _ in plans[first + 1 :]), start=cost), policy.budget)
     columns = torch.from_numpy(attribute_columns(audited.one_hots(ids), persons if weighted else None))
     shapes = [MomentShape(p.dimension, p.columns, p.classes, hello.train) for p in plans[first:]]
     source = CorrelationSource("auditor", links.connect("dealer"), joined(shapes))
@@ -138,7 +139,7 @@ def _serve_moment(audited: Audited, run: AgreedRun, developer: Connection, links
         def add_noise(share: torch.Tensor, plan: MomentPlan = plan, request: bytes = own) -> torch.Tensor:
             # Debited, then noised, then stored, and only then handed back to be sent.
             answer = audited.ledger.answer(
-                "moment", request, persons, cost, policy.budget, lambda: noised(share.numpy(), plan, cost).tobytes()
+                "moment", request, people, cost, policy.budget, lambda: noised(share.numpy(), plan, cost).tobytes()
             )
             return torch.frombuffer(bytearray(answer), dtype=torch.int64).reshape(share.shape)
 

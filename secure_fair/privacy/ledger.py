@@ -105,13 +105,15 @@ class Ledger:
         self,
         kind: str,
         request: bytes,
-        persons: Iterable[str],
+        persons: Iterable[str] | People,
         cost: Cost,
         budget: Budget,
         produce: Callable[[], bytes],
+        *,
+        exact: int | None = None,
     ) -> bytes:
         """The bytes to send for `request`: debited and stored before they are returned; the stored ones if known."""
-        reservation = self.reserve(kind, request, persons, cost, budget)
+        reservation = self.reserve(kind, request, persons, cost, budget, exact=exact)
         if reservation.answer is not None:
             return reservation.answer
         answer = produce()
@@ -136,11 +138,8 @@ class Ledger:
         A request that was debited and not answered (a crash) is debited again. An unbounded cost (`gradient`) is
         recorded and not limited: allowing it is the policy's decision, and ends its people's bounded budget.
         """
-        row = self._db.execute(
-            "SELECT id, answer FROM releases WHERE request = ? AND answer IS NOT NULL ORDER BY id LIMIT 1", [request]
-        ).fetchone()
-        if row is not None:
-            return Reservation(*row)
+        if (answered := self._answered(request)) is not None:
+            return answered
         hashes = persons if isinstance(persons, People) else self._hashes(persons)
         with self._store.debiting():
             self._load_batch(hashes)
@@ -158,10 +157,8 @@ class Ledger:
 
     def stored(self, request: bytes) -> bytes | None:
         """The answer that was stored for this request, if any."""
-        row = self._db.execute(
-            "SELECT answer FROM releases WHERE request = ? AND answer IS NOT NULL ORDER BY id LIMIT 1", [request]
-        ).fetchone()
-        return None if row is None else row[0]
+        answered = self._answered(request)
+        return None if answered is None else answered.answer
 
     def check(
         self, persons: Iterable[str] | People, cost: Cost, budget: Budget, *, kind: str = "", exact: int | None = None
@@ -180,7 +177,7 @@ class Ledger:
             self._db.execute("UPDATE releases SET answer = ? WHERE id = ?", [answer, reservation.release])
 
     def people(self, persons: Iterable[str]) -> People:
-        """What `check` and `reserve` take too: the hashes of a million people take seconds, so once is enough."""
+        """For `check`, `reserve` and `answer`: the hashes of a million people take seconds, so once is enough."""
         return self._hashes(persons)
 
     def derived_key(self, purpose: str) -> bytes:
@@ -215,6 +212,12 @@ class Ledger:
         """What was spent, and by how many persons."""
         rows = self._db.execute("SELECT rho, pure, count(*) FROM persons GROUP BY rho, pure")
         return [(Cost(rho, pure), count) for rho, pure, count in rows]
+
+    def _answered(self, request: bytes) -> Reservation | None:
+        row = self._db.execute(
+            "SELECT id, answer FROM releases WHERE request = ? AND answer IS NOT NULL ORDER BY id LIMIT 1", [request]
+        ).fetchone()
+        return None if row is None else Reservation(*row)
 
     def _require_budget(self, persons: int, cost: Cost, budget: Budget) -> None:
         if not cost.bounded:

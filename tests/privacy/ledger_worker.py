@@ -29,7 +29,7 @@ class LateLedger(Ledger):
 
     _owed: tuple[Any, ...] | None = None
 
-    def answer(self, *request: Any) -> bytes:
+    def answer(self, *request: Any, exact: int | None = None) -> bytes:
         if self._owed is not None:
             super().answer(*self._owed)
         self._owed = request

@@ -62,6 +62,18 @@ def test_an_identical_request_gets_the_stored_bytes_and_no_debit(path: Path) -> 
         assert len(second.releases()) == 1
 
 
+def test_a_list_of_people_is_debited_as_the_people_are(ledger: Ledger) -> None:
+    """Hashed once, for `check`, `reserve` and `answer`; a known exact request is answered beyond the limit."""
+    people = ledger.people([*PERSONS, "ada"])
+    ledger.check(people, UNBOUNDED_COST, BUDGET, kind="audit exact x", exact=1)
+    for produce in (lambda: b"first", never_called):
+        args = ("audit exact x", b"1", people, UNBOUNDED_COST, BUDGET, produce)
+        assert ledger.answer(*args, exact=1) == b"first"
+    with pytest.raises(BudgetError, match="audited exactly 1 times"):
+        ledger.answer("audit exact x", b"2", people, UNBOUNDED_COST, BUDGET, never_called, exact=1)
+    assert [release.persons for release in ledger.releases()] == [len(PERSONS)]
+
+
 def test_the_order_of_keys_does_not_make_another_request() -> None:
     assert request_digest({"a": 1, "b": [2]}) == request_digest({"b": [2], "a": 1})
     assert request_digest({"ids": ["a", "b"]}) != request_digest({"ids": ["b", "a"]})
@@ -151,9 +163,9 @@ def test_the_debit_is_durable_before_the_answer_is_made_and_before_it_is_handed_
 class DebitAfter(Ledger):
     """Mutant: makes the answer (and may send it) before the debit."""
 
-    def answer(self, kind, request, persons, cost, budget, produce):  # type: ignore[no-untyped-def]
+    def answer(self, kind, request, persons, cost, budget, produce, *, exact=None):  # type: ignore[no-untyped-def]
         answer = produce()
-        return super().answer(kind, request, persons, cost, budget, lambda: answer)
+        return super().answer(kind, request, persons, cost, budget, lambda: answer, exact=exact)
 
 
 class NeverStored(Ledger):

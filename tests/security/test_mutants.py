@@ -48,13 +48,13 @@ MUTANTS = {
     ),
     "the debit after the answer": Mutant(
         "secure_fair/privacy/ledger.py",
-        """        reservation = self.reserve(kind, request, persons, cost, budget)
+        """        reservation = self.reserve(kind, request, persons, cost, budget, exact=exact)
         if reservation.answer is not None:
             return reservation.answer
         answer = produce()
 """,
         """        answer = produce()
-        reservation = self.reserve(kind, request, persons, cost, budget)
+        reservation = self.reserve(kind, request, persons, cost, budget, exact=exact)
         if reservation.answer is not None:
             return reservation.answer
 """,
