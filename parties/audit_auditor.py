@@ -43,6 +43,7 @@ def run_audit_auditor(settings: Settings, policy: Policy, ledger_path: Path, out
     if settings.attributes.file is None or not settings.attributes.columns:
         raise SettingsError("attributes.file and attributes.columns are both needed by the auditor")
     require_size(tables_of(settings.attributes.columns, policy))
+    terms_of(settings.attributes.columns, policy).require_size()
     table = read_audit_table(settings.attributes.file, settings.attributes.columns, policy)
     by_person = policy.person is not None
     Ledger(ledger_path, by_person).close()  # what is wrong with it is said before anybody comes
@@ -89,23 +90,13 @@ class _Audit:
         payload = self.developer.receive(Kind.HELLO, max_size=MAX_HELLO_BYTES, within=within)
         self.hello = AuditHello.decode(bytes(payload), self.developer.peer)
         self._decide()
-        categories = self.policy.categories_of(columns)
-        groups = tuple(map(len, categories))
-        terms = AuditTerms(
-            PROTOCOL_VERSION,
-            fresh_nonce(),
-            self.policy.audits,
-            self.policy.min_group,
-            self.policy.audit_to == "both",
-            groups,
-            tuple(name for names in categories for name in names),
-        )
+        terms = terms_of(columns, self.policy)
         self.developer.send(Kind.HELLO, terms.encode())
         self.dealer = self.links.connect("dealer")  # now: what follows may take longer than the dealer waits
         key = id_key(self.hello.nonce, terms.nonce)
         hashes = self.developer.receive(Kind.RECORDS, size=HASH_BYTES * self.hello.records)
         self.rows: Rows = self.table.rows(np.frombuffer(hashes, dtype="<u8"), key)
-        self.plan = AuditPlan(self.hello.layout, groups, self.hello.records, self.table.per_person(self.rows))
+        self.plan = AuditPlan(self.hello.layout, terms.groups, self.hello.records, self.table.per_person(self.rows))
         self.cost = UNBOUNDED_COST if self.exact else gaussian_cost(privacy.epsilon, privacy.delta)
         self.plan.require_range(0.0 if self.exact else self.plan.scale(self.cost))
         self.id_set = self.ids.digest()
@@ -114,6 +105,7 @@ class _Audit:
                 f"exact audits are for frozen sets of records; this one is {self.id_set}, and the policy's audit_sets "
                 "does not name it (`secure-fair audit freeze`)"
             )
+        self.commitment = self.table.commitment(self.ledger.derived_key("audit commitment"), columns, self.rows)
         self.lost = self._lost()
         if self.lost is None:
             self.people = self.ledger.people(self.table.people(self.rows))
@@ -121,7 +113,7 @@ class _Audit:
         accepted = AuditAccepted(
             PROTOCOL_VERSION,
             self.plan.per_person,
-            self.table.commitment(self.ledger.derived_key("audit commitment"), columns, self.rows),
+            self.commitment,
             self.lost is not None,
         )
         self.developer.send(Kind.HELLO, accepted.encode())
@@ -134,6 +126,11 @@ class _Audit:
         check_settings(self.settings.audit_digest(), self.hello.settings)
         if not 0 < self.hello.records <= MAX_RECORDS:
             raise ProtocolError("the developer asked for an audit whose numbers make no sense; update the developer")
+        if self.hello.records > len(self.table.ids):  # said before their hashes take memory
+            raise RefusedError(
+                f"the developer's {self.hello.records} records are more than the auditor's table has; audit records "
+                "that both know"
+            )
         _ = self.hello.layout
 
     @property
@@ -209,6 +206,7 @@ class _Audit:
                 "release": self.kind,
                 "session": session,
                 "ids": self.id_set,
+                "table": self.commitment,
                 "columns": self.settings.attributes.columns,
                 "predictions": self.hello.predictions,
             }
@@ -217,6 +215,20 @@ class _Audit:
     def _lost(self) -> bytes | None:
         """The stored answer of the session that the developer names, if it was about the same table and records."""
         return self.ledger.stored(self._request(self.hello.earlier)) if self.hello.earlier else None
+
+
+def terms_of(columns: Sequence[str], policy: Policy) -> AuditTerms:
+    """What the policy says to whoever asks, with a fresh nonce."""
+    categories = policy.categories_of(columns)
+    return AuditTerms(
+        PROTOCOL_VERSION,
+        fresh_nonce(),
+        policy.audits,
+        policy.min_group,
+        policy.audit_to == "both",
+        tuple(map(len, categories)),
+        tuple(name for names in categories for name in names),
+    )
 
 
 def tables_of(columns: Sequence[str], policy: Policy) -> list[tuple[str, ...]]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from parties.audit_messages import EXACT, OPENED, AuditAccepted, AuditHello, AuditTerms, id_key
+from parties.audit_messages import EXACT, MAX_TERMS_BYTES, OPENED, AuditAccepted, AuditHello, AuditTerms, id_key
 from parties.handshake import fresh_nonce
 from parties.links import Links, opened
 from parties.messages import MAX_HELLO_BYTES, PROTOCOL_VERSION
@@ -119,7 +119,7 @@ class _Audit:
         )
         self._auditor.send(Kind.HELLO, hello.encode())
         self._dealer = self._links.connect("dealer")  # now: what follows may take longer than the dealer waits
-        self.terms = AuditTerms.decode(self._hello(), "auditor")
+        self.terms = AuditTerms.decode(self._hello(MAX_TERMS_BYTES), "auditor")
         check_terms(self._settings, self.terms)
         hashes = self._predictions.ids.keyed(id_key(hello.nonce, self.terms.nonce))
         self._auditor.send(Kind.RECORDS, memoryview(hashes).cast("B"))
@@ -229,16 +229,25 @@ class _Audit:
         self._auditor.send(Kind.END)
         self._source.close()
 
-    def _hello(self) -> bytes:
-        return bytes(self._auditor.receive(Kind.HELLO, max_size=MAX_HELLO_BYTES))
+    def _hello(self, most: int = MAX_HELLO_BYTES) -> bytes:
+        return bytes(self._auditor.receive(Kind.HELLO, max_size=most))
 
 
 def check_terms(settings: Settings, terms: AuditTerms) -> None:
-    """Our own policy: categories fixed before, no single-person table, consent to share. Raises RefusedError."""
+    """Our own policy: categories fixed before, consent to share, a test that our noise does not decide.
+
+    Raises RefusedError. How many people are in a group nobody can check here: what protects them from the auditor is
+    our noise and `smallest_cell`.
+    """
     columns, audit = settings.attributes.columns, settings.audit
     if len(terms.groups) != len(columns) or min(terms.groups) < 2 or sum(terms.groups) != len(terms.names):
         raise ProtocolError("the auditor's answer does not fit attributes.columns; compare both settings files")
     require_size(_tables(settings, terms))
+    if terms.mode == EXACT and audit.smallest_cell > terms.smallest:
+        raise RefusedError(
+            f"audit.smallest_cell is {audit.smallest_cell}, and the auditor's min_group {terms.smallest}: our noise "
+            f"would drown its test of which counts it opens; set audit.smallest_cell to {terms.smallest} or less"
+        )
     for column, *names in _tables(settings, terms):
         fixed = audit.categories.get(column)
         if fixed is not None and tuple(names) != fixed:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from parties.messages import Message
+from parties.messages import MAX_TEXT, Message
 from secure_fair.audit.layout import Layout
+from secure_fair.errors import RefusedError
 
 HASH_BYTES = 8
 NOISED, EXACT = "noised", "exact"
 OPENED = "audit counts"
+MAX_TERMS_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,15 @@ class AuditTerms(Message):
     to_both: bool  # the auditor wants the result too
     groups: tuple[int, ...]  # K of each attribute or intersection
     names: tuple[str, ...]  # of all groups, attribute by attribute
+
+    def require_size(self) -> None:
+        """Raise RefusedError for names that a developer would not take."""
+        size, longest = len(self.encode()), max(map(len, self.names))
+        if size > MAX_TERMS_BYTES or longest > MAX_TEXT:
+            raise RefusedError(
+                f"the names of the {len(self.names)} groups take {size} bytes, and the longest {longest} characters: "
+                f"at most {MAX_TERMS_BYTES} and {MAX_TEXT}; shorten the policy's categories, or audit fewer attributes"
+            )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from secure_fair.errors import ProtocolError
 PROTOCOL_VERSION = 3
 MAX_HELLO_BYTES = 65536
 NONCE_BYTES = 16
+MAX_TEXT = 200  # characters of a text in a hello
 _COUNT = struct.Struct("<Q")
 COUNT_BYTES = _COUNT.size
 Positions = npt.NDArray[np.int64]
@@ -114,7 +115,7 @@ def _checked(value: Any, kind: str) -> Any:
         return value
     if kind == "bool" and type(value) is bool:
         return value
-    if kind == "str" and type(value) is str and len(value) <= 200:
+    if kind == "str" and type(value) is str and len(value) <= MAX_TEXT:
         value.encode()  # JSON can hold half a surrogate pair, which is no text: a ValueError too
         return value
     if kind in ("tuple[int, ...]", "tuple[str, ...]") and isinstance(value, list):

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from scipy.stats import chi2
 
 from parties.audit_messages import AuditHello
-from parties.messages import PROTOCOL_VERSION
+from parties.messages import MAX_HELLO_BYTES, PROTOCOL_VERSION
 from secure_fair import settings
 from secure_fair.cli.audit import audit
 from secure_fair.errors import PeerRefusedError
@@ -274,6 +274,54 @@ def test_a_lost_answer_is_sent_once_more(audits: Callable[..., Audits]) -> None:
     assert not (place.folder / "again" / "developer" / "audit_share.npz").exists()
 
 
+def test_a_lost_answer_is_not_sent_about_another_table(audits: Callable[..., Audits]) -> None:
+    """The auditor has mended a value since: what is asked for again is another audit, and debited."""
+    place = audits()
+    in_the_way = place.folder / "again" / "developer" / "audit.json"
+    in_the_way.mkdir(parents=True)
+    assert codes(place.run(out="again"))["developer"] == 1
+    in_the_way.rmdir()
+    place.truth["Sex"][0] = "f" if place.truth["Sex"][0] == "m" else "m"
+    place.write("attributes.csv", "id", "Sex", "Age")
+    commands = place.run(out="again")
+    assert codes(commands) == ENDED, [command.text for command in commands.values()]
+    assert place.debits() == [("audit", RECORDS, True)] * 2
+
+
+def test_the_developers_noise_does_not_drown_the_auditors_test(audits: Callable[..., Audits]) -> None:
+    """In an exact audit; in a noised one the developer's smallest cell touches nothing that the auditor decides."""
+    place = audits(audits='"exact"', min_group="10")
+    place.policy["audit_sets"] = place.frozen()
+    commands = place.run()
+    assert codes(commands)["developer"] == 1
+    told = commands["developer"].errors[0]
+    assert "audit.smallest_cell is 20, and the auditor's min_group 10" in told
+    assert "set audit.smallest_cell to 10 or less" in told
+    assert (place.opened(), place.debits()) == ([], [])
+    assert codes(place.run(audit__smallest_cell=10)) == ENDED
+
+
+def test_names_of_many_groups(audits: Callable[..., Audits]) -> None:
+    """More than other hellos hold are taken, and what no developer would take the auditor refuses when it starts."""
+    place = audits()
+    towns = [f"town {k:03d} {'x' * 180}" for k in range(200)]
+    place.truth["Town"] = np.array(towns)[np.arange(RECORDS) % 200]
+    place.write("attributes.csv", "id", "Sex", "Town")
+    place.settings = '[attributes]\ncolumns = ["Town*Sex"]\n'
+    place.categories = f'Sex = ["f", "m"]\nTown = {json.dumps(towns)}\n'
+    assert 2 * len(json.dumps(towns)) > MAX_HELLO_BYTES
+    commands = place.run()
+    assert codes(commands) == ENDED, [command.text for command in commands.values()]
+    assert list(place.report()["counts"]["Town*Sex"]) == [f"{town}*{sex}" for town in towns for sex in "fm"]
+
+    for names in ([f"{k}{'x' * 198}" for k in range(3)], [str(k) + 195 * "\u2028" for k in range(500)]):
+        place.categories = f'Sex = ["f", "m"]\nTown = {json.dumps(names)}\n'
+        command = place.auditor()
+        assert command.wait() == 1
+        assert f"the names of the {2 * len(names)} groups take" in command.errors[-1]
+        assert "shorten the policy's categories" in command.errors[-1]
+
+
 def test_both_get_the_result_if_both_agree(audits: Callable[..., Audits]) -> None:
     place = audits(audit_to='"both"')
     refused = place.run()
@@ -379,6 +427,8 @@ ASKED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "one class": ({"classes": 1}, {}, "an audit of 1 classes"),
     "an odd number of bins": ({"bins": 3}, {}, "an even number of bins"),
     "no record": ({"records": 0}, {}, "numbers make no sense"),
+    "more records than there are": ({"records": RECORDS + 1}, {}, "601 records are more than the auditor's table has"),
+    "records that fill the memory": ({"records": 2**26}, {}, "67108864 records are more than the auditor's table has"),
     "another protocol": ({"protocol": 99}, {}, "speaks protocol 99"),
     "other settings": ({"settings": "x"}, {}, "different settings"),
     "a policy without audits": ({}, {"releases": '["moment"]'}, "release 'audit' is not allowed"),
