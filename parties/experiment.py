@@ -12,18 +12,20 @@ import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from parties.comparison import environment
 from parties.experiment_file import Experiment, Pair
 from secure_fair.data.faces import start_worker
 from secure_fair.data.source import Source
 from secure_fair.errors import RunError
 from secure_fair.fairness import methods, verdict
 from secure_fair.files import write_json, write_text
+from secure_fair.report.experiment import lines
 
 VERSION = 1
 Say = Callable[[str], None]
@@ -91,7 +93,15 @@ def _collect(
         for text in verdict.of_summary(row, unaware.get((row["pair"], row["seed"]))):
             say(f"warning: {job.pair} {job.name}: {text}")
     pairs = {pair.name: {"task": pair.task, "attribute": pair.attribute} for pair in experiment.pairs}
-    result = {"version": VERSION, "rule": experiment.rule, "pairs": pairs, "choices": choices, "rows": rows}
+    result = {
+        "version": VERSION,
+        "rule": experiment.rule,
+        "pairs": pairs,
+        "choices": choices,
+        "rows": rows,
+        "lines": [asdict(line) for line in lines({"rows": rows})],
+        "environment": environment(),  # of this table; each row says its own commit and versions
+    }
     write_json(out / "results.json", result)
     return result
 

@@ -76,6 +76,10 @@ def test_a_grid_is_run_once_and_resumed(tmp_path: Path) -> None:
     assert result["choices"]["age-race"]["orth"] in (1.0, 50.0)
     assert result["rows"][1]["weight"] == result["choices"]["age-race"]["orth"]
     assert len(result["rows"][0]["metrics"]["by_group"]) == 5  # races by the data set's names; two have nobody
+    orth = result["lines"][1]  # what the table has, as numbers
+    assert orth["estimates"]["balanced_accuracy"]["mean"] == result["rows"][1]["metrics"]["balanced_accuracy"]
+    assert orth["against_erm"] == {"balanced_accuracy": None, "equalized_odds_difference": None}  # one seed
+    assert set(result["environment"]) == {"command", "commit", "machine", "cores", "versions"}
     assert {path.name for path in out.iterdir()} >= {"table.csv", "table.tex", "table.html", "rule.txt", "choices.json"}
 
     before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/summary.json")}
