@@ -13,7 +13,7 @@ import tomli_w
 
 from parties.launch import ROLES, run_parties
 from secure_fair.audit.attributes import categories_in
-from secure_fair.audit.columns import Table
+from secure_fair.audit.columns import Ids, Table
 from secure_fair.audit.predictions import read_predictions
 from secure_fair.data.attributes import read_schema
 from secure_fair.errors import RefusedError, SettingsError
@@ -62,10 +62,10 @@ def simulate_audit(simulation: AuditSimulation) -> dict[str, Any]:
     if simulation.exact and simulation.policy is not None:
         raise SettingsError('exact is for a simulation without a policy; write `audits = "exact"` in the policy')
     check_run_folder(out, resume=False)
-    read_predictions(settings.audit)  # what is wrong with a table is said before three processes start
+    predictions = read_predictions(settings.audit)  # what is wrong with a table is said before three processes start
     out.mkdir(parents=True, exist_ok=True)
     if simulation.policy is None:
-        settings, text = _own_policy(settings, simulation.exact)
+        settings, text = _own_policy(settings, predictions.ids if simulation.exact else None)
         (out / "policy.toml").write_text(text)
     elif not settings.attributes.columns:
         columns = tuple(policy.load(simulation.policy).categories)
@@ -80,8 +80,8 @@ def simulate_audit(simulation: AuditSimulation) -> dict[str, Any]:
     return report
 
 
-def _own_policy(settings: Settings, exact: bool) -> tuple[Settings, str]:
-    """Settings with the attributes named, and a policy that allows exactly this audit."""
+def _own_policy(settings: Settings, frozen: Ids | None) -> tuple[Settings, str]:
+    """Settings with the attributes named, and a policy that allows exactly this audit. frozen: for exact counts."""
     file = settings.attributes.file
     assert file is not None  # noqa: S101
     schema = file.parent / "schema.json"
@@ -102,8 +102,8 @@ def _own_policy(settings: Settings, exact: bool) -> tuple[Settings, str]:
         epsilon=settings.privacy.epsilon,
         delta=settings.privacy.delta,
         min_group=settings.audit.smallest_cell,
-        audits="exact" if exact else "noised",
-        audit_sets=(read_predictions(settings.audit).ids.digest(),) if exact else (),
+        audits="noised" if frozen is None else "exact",
+        audit_sets=() if frozen is None else (frozen.digest(),),
         categories=categories,
         person=person,
     )

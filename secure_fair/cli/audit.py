@@ -9,11 +9,9 @@ import click
 
 from secure_fair import settings
 from secure_fair.cli import console
-from secure_fair.errors import InterruptedRunError, SettingsError
+from secure_fair.cli.serving import PATH, auditor_options, config_option, served, set_option
+from secure_fair.errors import InterruptedRunError
 
-PATH = click.Path(path_type=Path)
-_config = click.option("-c", "--config", "file", type=PATH, required=True, help="This party's settings file.")
-_set = click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting.")
 HEADLINES = (
     "demographic_parity_difference",
     "demographic_parity_ratio",
@@ -56,7 +54,7 @@ def _comma(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--bins", type=int, help="Calibration and score distributions by group, in so many bins of the score.")
 @click.option("--range", "limits", type=(float, float), help="A regression: lowest and highest label or prediction.")
 @click.option("--out", type=PATH, required=True, help="Folder of the audit; must not exist.")
-@_set
+@set_option
 @console.json_option
 def simulate(
     predictions: Path,
@@ -104,10 +102,10 @@ def simulate(
 
 
 @audit.command(epilog="Example: secure-fair audit developer -c developer.toml --out audit/developer")
-@_config
+@config_option
 @click.option("--out", type=PATH, required=True, help="Folder for audit.json and the log of what was opened.")
 @click.option("--quiet", is_flag=True, help="Print no tables; audit.json has all.")
-@_set
+@set_option
 @console.json_option
 def developer(file: Path, out: Path, quiet: bool, overrides: tuple[str, ...], as_json: bool) -> None:
     """Audit the table that `audit.predictions` names, with an auditor and a dealer on other hosts."""
@@ -123,14 +121,7 @@ def developer(file: Path, out: Path, quiet: bool, overrides: tuple[str, ...], as
 
 
 @audit.command(epilog="Example: secure-fair audit auditor -c auditor.toml --policy policy.toml --out audit/auditor")
-@_config
-@click.option("--policy", "policy_file", type=PATH, required=True, help="The auditor's own policy.toml.")
-@click.option(
-    "--out", type=PATH, required=True, help="Folder for the log, and for the ledger unless --ledger says other."
-)
-@click.option("--ledger", type=PATH, help="The ledger; one for the life of the attributes, over all runs.")
-@click.option("--serve", is_flag=True, help="Go on with the next audit after each, until SIGTERM.")
-@_set
+@auditor_options
 def auditor(
     file: Path, policy_file: Path, out: Path, ledger: Path | None, serve: bool, overrides: tuple[str, ...]
 ) -> None:
@@ -142,17 +133,8 @@ def auditor(
     from parties.audit_auditor import run_audit_auditor
     from secure_fair.privacy import policy
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"{out}: cannot be made ({error.strerror}); name a folder that you may write") from None
-    try:
+    with served(out, "the auditor was interrupted; what had been released is in its ledger", forever=serve):
         run_audit_auditor(effective, policy.load(policy_file), ledger or out / "ledger.sqlite", out, forever=serve)
-    except KeyboardInterrupt:
-        raise InterruptedRunError("the auditor was interrupted; what had been released is in its ledger") from None
-    except InterruptedRunError:
-        if not serve:
-            raise
 
 
 @audit.command(epilog="Example: secure-fair audit freeze holdout.csv")

@@ -8,12 +8,8 @@ import click
 
 from secure_fair import settings
 from secure_fair.cli import console
-from secure_fair.errors import InterruptedRunError, SettingsError
-
-PATH = click.Path(path_type=Path)
-_config = click.option("-c", "--config", "file", type=PATH, required=True, help="This party's settings file.")
-_set = click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting.")
-_serve = click.option("--serve", is_flag=True, help="Go on with the next run after each, until SIGTERM.")
+from secure_fair.cli.serving import PATH, auditor_options, config_option, serve_option, served, set_option
+from secure_fair.errors import InterruptedRunError
 
 
 @click.group()
@@ -30,7 +26,7 @@ def party() -> None:
 @party.command(
     epilog="Example: secure-fair party developer -c developer.toml --method orth --release moment --out run/developer"
 )
-@_config
+@config_option
 @click.option("--method", required=True, help="What to train with: erm, orth, adv, ent, ...")
 @click.option("--release", required=True, help="What the auditor shall disclose; there is no default.")
 @click.option("--out", type=PATH, required=True, help="Folder for adapter, metrics, disclosures and cost.")
@@ -38,7 +34,7 @@ def party() -> None:
 @click.option(
     "--reuse", type=PATH, help="Developer's folder of an earlier run whose private release serves this one too."
 )
-@_set
+@set_option
 def developer(
     file: Path,
     method: str,
@@ -67,14 +63,7 @@ def developer(
 
 
 @party.command(epilog="Example: secure-fair party auditor -c auditor.toml --policy policy.toml --out run/auditor")
-@_config
-@click.option("--policy", "policy_file", type=PATH, required=True, help="The auditor's own policy.toml.")
-@click.option(
-    "--out", type=PATH, required=True, help="Folder for the log, and for the ledger unless --ledger says other."
-)
-@click.option("--ledger", type=PATH, help="The ledger; one for the life of the attributes, over all runs.")
-@_serve
-@_set
+@auditor_options
 def auditor(
     file: Path, policy_file: Path, out: Path, ledger: Path | None, serve: bool, overrides: tuple[str, ...]
 ) -> None:
@@ -87,21 +76,15 @@ def auditor(
     from parties.auditor import run_auditor
     from secure_fair.privacy import policy
 
-    _make(out)
-    try:
+    with served(out, "the auditor was interrupted; what had been released is in its ledger", forever=serve):
         run_auditor(effective, policy.load(policy_file), ledger or out / "ledger.sqlite", out, forever=serve)
-    except KeyboardInterrupt:
-        raise InterruptedRunError("the auditor was interrupted; what had been released is in its ledger") from None
-    except InterruptedRunError:
-        if not serve:
-            raise
 
 
 @party.command(epilog="Example: secure-fair party dealer -c dealer.toml --out run/dealer")
-@_config
+@config_option
 @click.option("--out", type=PATH, required=True, help="Folder for the log.")
-@_serve
-@_set
+@serve_option
+@set_option
 def dealer(file: Path, out: Path, serve: bool, overrides: tuple[str, ...]) -> None:
     """Deal correlated randomness for one run; this party sees shapes only and must not collude with the others.
 
@@ -110,18 +93,5 @@ def dealer(file: Path, out: Path, serve: bool, overrides: tuple[str, ...]) -> No
     effective = settings.load(file, overrides)
     from parties.dealer import run_dealer
 
-    _make(out)
-    try:
+    with served(out, "the dealer was interrupted; start the run again", forever=serve):
         run_dealer(effective.network, out, forever=serve)
-    except KeyboardInterrupt:
-        raise InterruptedRunError("the dealer was interrupted; start the run again") from None
-    except InterruptedRunError:
-        if not serve:
-            raise
-
-
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"{out}: cannot be made ({error.strerror}); name a folder that you may write") from None
