@@ -5,7 +5,7 @@ A test of a true law fails with probability FALSE_ALARM for a random choice of s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -17,9 +17,10 @@ from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.engine.randomness import RingGenerator
 from secure_fair.mpc.engine.sharing import encode, from_share
 from secure_fair.mpc.kinds import Kind
-from secure_fair.mpc.protocols import adversary, orthogonality
+from secure_fair.mpc.protocols import adversary, orthogonality, overlap
 from secure_fair.mpc.protocols.adversary import AdversaryShape
 from secure_fair.mpc.protocols.orthogonality import OrthogonalityShape
+from secure_fair.mpc.protocols.overlap import OverlapShape
 from tests.mpc.chi_square import alike, uniform
 from tests.mpc.three_threads import Network, tap
 
@@ -28,6 +29,8 @@ STEPS = 24
 ORTH = OrthogonalityShape(n=256, d=8, k=2, classes=2)
 PARITY = OrthogonalityShape(n=256, d=8, k=2)
 ADV = AdversaryShape(n=256, d=8, j=1, rate=0.1, decay=0.05)
+ENT = replace(ADV, entropy=True)
+ADAPTERS = OverlapShape.of([torch.empty(96, 8), torch.empty(288, 8)], 4)
 
 
 @dataclass
@@ -102,8 +105,9 @@ def test_every_message_of_orth_is_uniform(
 
 
 @pytest.mark.usefixtures("seeds")
-def test_every_message_of_adv_is_uniform(network: Network) -> None:
-    seen = watch(network, ADV, table(flipped=False))
+@pytest.mark.parametrize("shape", [ADV, ENT], ids=["adv", "ent"])
+def test_every_message_of_adv_and_ent_is_uniform(network: Network, shape: AdversaryShape) -> None:
+    seen = watch(network, shape, table(flipped=False))
     for party, phases, frames in (("developer", 1, 5), ("auditor", 2, 6)):
         for position in range(frames):
             body = seen.frames(party, position, frames)
@@ -115,6 +119,29 @@ def test_every_message_of_adv_is_uniform(network: Network) -> None:
                 assert uniform(high, 2**7) > FALSE_ALARM
             else:
                 assert uniform(body) > FALSE_ALARM, (party, position)
+
+
+@pytest.mark.usefixtures("seeds")
+def test_every_message_of_orth_adapter_is_uniform(network: Network) -> None:
+    """Masked factors and moments, and the auditor's share of what is opened."""
+
+    def developer(party: Party) -> list[bytes]:
+        frames = tap(party)
+        for _ in range(STEPS):
+            overlap.DeveloperStep(party, ADAPTERS, [torch.full((d, r), 0.1) for d, r, _ in ADAPTERS.layers]).finish()
+        return [body for _, body in frames]
+
+    def auditor(party: Party) -> list[bytes]:
+        frames = tap(party)
+        for _ in range(STEPS):
+            overlap.auditor_step(party, ADAPTERS, [torch.full((d, other), 0.2) for d, _, other in ADAPTERS.layers])
+        return [body for _, body in frames]
+
+    outcome = network.run(Plan(((ADAPTERS.program(), STEPS),)), developer, auditor)
+    seen = Seen(outcome.developer, outcome.auditor)
+    for party in ("developer", "auditor"):
+        for position in range(2):
+            assert uniform(seen.frames(party, position, 2)) > FALSE_ALARM, (party, position)
 
 
 def test_these_tests_notice_a_mask_that_is_too_short() -> None:
