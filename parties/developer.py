@@ -15,13 +15,15 @@ import torch
 
 from parties.adapters import adapter_term, overlap_term
 from parties.continuation import run_name
+from parties.features import Features
 from parties.handshake import developer_hello, fresh_nonce
 from parties.links import Links, opened
 from parties.messages import COUNT_BYTES, PROTOCOL_VERSION, DeveloperHello, Positions, decode_count, encode_step
 from parties.metering import COST_FILE, Cost, Meter, MeteredTerm
 from parties.moments import arrived, can_reuse, forget, lost_session, releases
+from parties.private_terms import MomentTerm, response_term
 from parties.schedule import training_plan
-from parties.soft_attributes import Features, MomentTerm, SoftTable, response_term, reused_term
+from parties.soft_attributes import SoftTable, reused_term
 from secure_fair import checkpoint
 from secure_fair.errors import ProtocolError, RunError
 from secure_fair.fairness import methods

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from parties.developer import _TERMS, Run
+from parties.features import Features, Floats
 from parties.launch import Launch, peers
 from parties.links import opened
 from parties.own_plan import TrainingPlan
 from parties.simulation import own_policy
-from parties.soft_attributes import Features, Floats
 from secure_fair import settings as settings_module
 from secure_fair.data.attributes import read_schema
 from secure_fair.errors import InterruptedRunError, RunError, SecureFairError, SettingsError

@@ -12,7 +12,8 @@ import torch
 
 from benchmarks.frontier import measures, releases
 from benchmarks.frontier.grid import METHOD, UNAWARE, Arm, Training
-from parties.soft_attributes import Features, predict, reused_term
+from parties.features import Features
+from parties.soft_attributes import predict, reused_term
 from secure_fair.cli.demo import CORRELATION, OVERLAP
 from secure_fair.data import celeba
 from secure_fair.data.faces import FaceSettings, draw

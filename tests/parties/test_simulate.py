@@ -173,8 +173,8 @@ def test_the_moment_is_that_of_the_right_records(shared: Path) -> None:
 
 def _vectors_again(run: Path) -> tuple[Integers, Integers, tuple[str, ...]]:
     """u, labels and ids of the training records, as the developer makes them from its own folder."""
+    from parties.features import Features
     from parties.moments import moment_plan
-    from parties.soft_attributes import Features
     from secure_fair.releases.moment import quantise
     from secure_fair.settings import Settings, parse
     from secure_fair.training.setup import developer_side
