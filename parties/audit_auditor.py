@@ -10,7 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from parties.audit_messages import EXACT, HASH_BYTES, OPENED, AuditAccepted, AuditHello, AuditTerms, id_key
+from parties.audit_messages import (
+    EXACT,
+    HASH_BYTES,
+    OPENED,
+    AuditAccepted,
+    AuditHello,
+    AuditTerms,
+    id_key,
+    require_list,
+)
 from parties.handshake import MAX_RECORDS, check_settings, fresh_nonce
 from parties.journal import Journal
 from parties.links import Links
@@ -40,6 +49,7 @@ SESSION_TEXT = 32  # hexadecimal digits of a session's name
 
 def run_audit_auditor(settings: Settings, policy: Policy, ledger_path: Path, out: Path, *, forever: bool) -> None:
     """Serve one audit, or one after another. Raises what ended it; the developer has been told by then."""
+    require_list(settings)
     if settings.attributes.file is None or not settings.attributes.columns:
         raise SettingsError("attributes.file and attributes.columns are both needed by the auditor")
     require_size(tables_of(settings.attributes.columns, policy))

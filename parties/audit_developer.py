@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from parties.audit_messages import EXACT, MAX_TERMS_BYTES, OPENED, AuditAccepted, AuditHello, AuditTerms, id_key
+from parties.audit_messages import (
+    EXACT,
+    MAX_TERMS_BYTES,
+    OPENED,
+    AuditAccepted,
+    AuditHello,
+    AuditTerms,
+    id_key,
+    require_list,
+)
 from parties.handshake import fresh_nonce
 from parties.links import Links, opened
 from parties.messages import MAX_HELLO_BYTES, PROTOCOL_VERSION
@@ -43,6 +52,7 @@ def run_audit_developer(settings: Settings, out: Path) -> dict[str, Any]:
     An OUT whose audit lost its answer on the way asks for the same answer once more, at no cost.
     """
     began = time.perf_counter()
+    require_list(settings)
     if not settings.attributes.columns:
         raise SettingsError("attributes.columns is empty; name the attributes to audit, as the auditor does")
     predictions = read_predictions(settings.audit)

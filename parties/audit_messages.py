@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from parties.messages import MAX_TEXT, Message
 from secure_fair.audit.layout import Layout
-from secure_fair.errors import RefusedError
+from secure_fair.errors import RefusedError, SettingsError
+from secure_fair.settings import Settings
 
 HASH_BYTES = 8
 NOISED, EXACT = "noised", "exact"
@@ -71,6 +72,12 @@ class AuditAccepted(Message):
     per_person: int
     commitment: str
     stored: bool  # the answer of `earlier` follows at once
+
+
+def require_list(settings: Settings) -> None:
+    """Raise SettingsError where ids are to be intersected: an audit is of records that both have agreed on before."""
+    if settings.attributes.alignment != "list":
+        raise SettingsError('attributes.alignment: an audit is of records that both tables have; set it to "list"')
 
 
 def id_key(developer_nonce: str, auditor_nonce: str) -> bytes:

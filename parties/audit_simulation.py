@@ -11,6 +11,7 @@ from typing import Any
 
 import tomli_w
 
+from parties.audit_messages import require_list
 from parties.launch import ROLES, run_parties
 from secure_fair.audit.attributes import categories_in
 from secure_fair.audit.columns import Ids, Table
@@ -57,6 +58,7 @@ class AuditLaunch:
 def simulate_audit(simulation: AuditSimulation) -> dict[str, Any]:
     """Run three processes and write OUT/audit.json, which is returned. Raises RunError, DataError, SettingsError."""
     settings, out = simulation.settings, simulation.out
+    require_list(settings)
     file = settings.attributes.file
     assert file is not None  # noqa: S101 (the command line requires it)
     if simulation.exact and simulation.policy is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from parties.gradients import serve_gradient
 from parties.handshake import (
     AgreedRun,
     auditor_answer,
+    auditor_answer_psi,
     auditor_receive_hello,
     check_settings,
     fresh_nonce,
 )
+from parties.intersection import require_package
 from parties.journal import Journal
 from parties.links import Links
 from parties.messages import PROTOCOL_VERSION, AuditorHello, DeveloperHello, encode_count
@@ -41,6 +44,8 @@ from secure_fair.transport.frames import Connection
 
 def run_auditor(settings: Settings, policy: Policy, ledger_path: Path, out: Path, *, forever: bool) -> None:
     """Serve one run, or one after another. Raises what ended it; the developer has been told by then."""
+    if settings.attributes.alignment == "psi":
+        require_package()
     table = _read_table(settings, policy)
     ids = tuple(sorted(table.ids))
     by_person = policy.person is not None
@@ -66,11 +71,24 @@ def _run(audited: Audited, developer: Connection, links: Links) -> None:
     answer = AuditorHello(
         PROTOCOL_VERSION, fresh_nonce(), len(audited.ids), audited.groups(), policy.person is not None
     )
-    run = auditor_answer(developer, hello, answer, audited.ids)
+    run = _agree(audited, developer, hello, answer)
+    audited = replace(audited, ids=run.ids)
     people = set(audited.persons([audited.ids[position] for position in run.train]))
     developer.send(Kind.HELLO, encode_count(len(people)))
-    audited.log("run accepted", method=hello.method, release=hello.release, records=hello.train)
+    audited.log("run accepted", method=hello.method, release=hello.release, records=run.hello.train)
     _SERVE[hello.release](audited, run, developer, links)
+
+
+def _agree(audited: Audited, developer: Connection, hello: DeveloperHello, answer: AuditorHello) -> AgreedRun:
+    """Accept the run, and find the records that it is about."""
+    if audited.settings.attributes.alignment == "list":
+        return auditor_answer(developer, hello, answer, audited.ids)
+
+    def decide(common: int) -> None:
+        audited.log("records intersected", developer=hello.train, auditor=len(audited.ids), common=common)
+        audited.policy.require_intersection(common)
+
+    return auditor_answer_psi(developer, hello, answer, audited.ids, decide)
 
 
 def _read_table(settings: Settings, policy: Policy) -> AttributeTable:

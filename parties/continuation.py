@@ -21,6 +21,7 @@ from secure_fair import checkpoint
 from secure_fair.errors import RefusedError, RunError
 from secure_fair.files import write_text
 
+COMMON_FILE = "common_ids.json"  # in the developer's folder
 NAME_FILE = "run_name"  # in the developer's folder
 CHECKPOINTS_FOLDER = "checkpoints"  # in the auditor's folder, one folder a run
 KEPT_RUNS = 16  # interrupted runs whose checkpoints the auditor keeps
@@ -34,6 +35,19 @@ def run_name(out: Path, *, resume: bool) -> str:
     name = secrets.token_hex(16)
     write_text(file, name)
     return name
+
+
+def common_ids(folder: Path) -> tuple[str, ...] | None:
+    """The ids that `keep_common` has written there; None: nothing was intersected."""
+    try:
+        return tuple(json.loads((folder / COMMON_FILE).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def keep_common(folder: Path, ids: tuple[str, ...]) -> None:
+    """Keep the common ids: a resumed run, and one that reuses a release, are about the same records."""
+    write_text(folder / COMMON_FILE, json.dumps(ids))
 
 
 class AuditorCheckpoints:

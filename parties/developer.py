@@ -7,16 +7,17 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from parties.adapters import adapter_term, overlap_term
-from parties.continuation import run_name
+from parties.continuation import common_ids, keep_common, run_name
 from parties.features import Features
-from parties.handshake import developer_hello, fresh_nonce
+from parties.handshake import AgreedRun, developer_hello, developer_hello_psi, fresh_nonce
+from parties.intersection import require_package
 from parties.links import Links, opened
 from parties.messages import COUNT_BYTES, PROTOCOL_VERSION, DeveloperHello, Positions, decode_count, encode_step
 from parties.metering import COST_FILE, Cost, Meter, MeteredTerm
@@ -76,14 +77,15 @@ def run_developer(
     out.mkdir(parents=True, exist_ok=True)
     weight = method.weight(settings, release)
 
-    def fit(term: FairnessTerm) -> TrainingResult:
+    def fit(term: FairnessTerm, data: Splits) -> TrainingResult:
         steps = functools.partial(progress, "training")
-        return train(model, term, weight, splits, settings, out, steps, resume=resume, processes=processes)
+        return train(model, term, weight, data, settings, out, steps, resume=resume, processes=processes)
 
     if not resume:
         (out / COST_FILE).unlink(missing_ok=True)
         if reuse != out:
             forget(out)
+    splits = _as_before(splits, reuse or out, out, processes)
 
     if release == "none" or reuse is not None:
         if reuse is None:
@@ -93,17 +95,27 @@ def run_developer(
             if reuse != out:
                 table.save(out)
             term = reused_term(settings, method, weight, table, model, splits.train)
-        result = fit(term)
+        result = fit(term, splits)
         total = time.perf_counter() - began
         seconds = result.train_seconds
         Cost(result.steps, 0.0, 0, 0, 0, 0, 0.0, 0.0, seconds, total, **asdict(result.exchange)).write(out)
         return result
     with opened(settings.network) as links, DisclosureLog(out, release, store=settings.privacy.store_values) as log:
         run = Run(settings, method, release, weight, out, links, log, model, splits, progress, resume, processes)
-        result = fit(_TERMS[release](run))
+        result = fit(_TERMS[release](run), run.splits)
         run.end()
     run.meter.cost(result, run.dealt, time.perf_counter() - began).write(out)
     return result
+
+
+def _as_before(splits: Splits, earlier: Path, out: Path, processes: Processes) -> Splits:
+    """The splits without the training records that the auditor of the run in `earlier` did not have, if one did so."""
+    common = common_ids(earlier)
+    if common is None:
+        return splits
+    processes.narrow()
+    keep_common(out, common)
+    return replace(splits, train=splits.train.only(common))
 
 
 class Run:
@@ -133,8 +145,13 @@ class Run:
             raise RunError(f"{out}: a run with release {release} cannot be resumed; start it again")
         if resume and release == "gradient":
             steps = checkpoint.steps(out / CHECKPOINTS, description(settings, method.name, weight))
+        if psi := settings.attributes.alignment == "psi":
+            require_package()
+            processes.narrow()
         self.auditor = links.connect("auditor")
-        ids = sorted(record for split in (splits.train, splits.val, splits.test) for record in split.ids)
+        # Validation and test need nothing of the auditor, so it need not learn of them where lists may differ.
+        parts = (splits.train,) if psi else (splits.train, splits.val, splits.test)
+        ids = sorted(record for split in parts for record in split.ids)
         place = {record: position for position, record in enumerate(ids)}
         self.train: Positions = np.array([place[record] for record in splits.train.ids], dtype=np.int64)
         options, privacy = settings.training, settings.privacy
@@ -159,8 +176,24 @@ class Run:
             steps=steps,
             checkpoint_steps=options.checkpoint_steps,
         )
-        self.answer, self.persons = developer_hello(self.auditor, self.hello, ids, self.train)
+        if psi:
+            self.answer, self.persons, agreed = developer_hello_psi(self.auditor, self.hello, ids)
+            self._narrow(agreed)
+        else:
+            self.answer, self.persons = developer_hello(self.auditor, self.hello, ids, self.train)
         self.meter = Meter(self.auditor)  # from here on, so that the handshake's rounds are not a step's
+
+    def _narrow(self, agreed: AgreedRun) -> None:
+        """Go on with the records that both have; a resumed run with those of its first attempt, or not at all."""
+        begun = common_ids(self.out)
+        if begun not in (None, agreed.ids):
+            raise ProtocolError(
+                f"the run was begun on {len(begun or ())} common records, of which the auditor now has "
+                f"{len(agreed.ids)}; start a new run"
+            )
+        keep_common(self.out, agreed.ids)
+        self.hello, self.train = agreed.hello, agreed.train
+        self.splits = replace(self.splits, train=self.splits.train.only(agreed.ids))
 
     @property
     def steps_per_epoch(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from parties.continuation import COMMON_FILE
 from secure_fair.files import replacing
 from secure_fair.releases.moment import MomentPlan
 from secure_fair.settings import Settings
@@ -44,7 +45,7 @@ def arrived(out: Path) -> int:
 
 def forget(out: Path) -> None:
     """Drop what an earlier run in this folder has received: a new run asks anew."""
-    for name in (SOFT_FILE, SHARE_FILE):
+    for name in (SOFT_FILE, SHARE_FILE, COMMON_FILE):
         (out / name).unlink(missing_ok=True)
 
 

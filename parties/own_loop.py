@@ -194,6 +194,10 @@ def simulated(
 def _check(settings: Settings, method: methods.Method, release: str, plan: TrainingPlan) -> None:
     if method.own_images:
         raise SettingsError(f"method `{method.name}` works on our own backbone and adapter; use orth, adv or ent")
+    if settings.attributes.alignment != "list":
+        raise SettingsError(
+            'attributes.alignment: a loop of your own names its records before it asks; set it to "list"'
+        )
     if release not in RELEASES:
         raise SettingsError(f"a loop of your own has the releases {', '.join(RELEASES)}; choose one of them")
     if release != "gradient" and plan.features is None:

@@ -62,6 +62,10 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
     method.require_release(simulation.release)
     if settings.attributes.file is None:
         raise SettingsError("attributes.file is missing; it names the auditor's attributes.csv")
+    if settings.attributes.alignment != "list":
+        raise SettingsError(
+            'attributes.alignment: a simulation holds both lists of ids and has nothing to hide; "list"'
+        )
     check_run_folder(run, resume=simulation.resume)
     table = read_table(settings.attributes.file, settings.attributes.columns)
     (run / "auditor").mkdir(parents=True, exist_ok=True)

@@ -44,10 +44,11 @@ class DataSettings(_Section):
 
 
 class AttributeSettings(_Section):
-    """The auditor's table; only the auditor's process reads the file named here."""
+    """The auditor's table; only the auditor's process reads the file named here. How its ids and ours are matched."""
 
     file: Path | None = None
     columns: tuple[str, ...] = ()
+    alignment: Literal["list", "psi"] = "list"
 
 
 class ModelSettings(_Section):
@@ -174,6 +175,7 @@ class Settings(_Section):
             "method": method,
             "release": release,
             "columns": self.attributes.columns,
+            "alignment": self.attributes.alignment,
             "fairness": self.fairness.model_dump(exclude={"weight"}),
             "adversary": self.adversary.model_dump(),
             "privacy": self.privacy.model_dump(exclude={"store_values"}),

@@ -23,6 +23,7 @@ COMMENTS = {
     "attributes": "auditor: only the auditor's process reads this file",
     "attributes.file": "attributes.csv",
     "attributes.columns": "the sensitive attributes to be fair about",
+    "attributes.alignment": '"list": both have the same record ids; "psi": find the common ones in private (extra psi)',
     "model": "the frozen backbone",
     "model.backbone": "any timm ViT, by its name",
     "model.weights": '"imagenet", "random", "demo" (shipped, procedural faces) or a .safetensors file',
@@ -111,6 +112,7 @@ releases = ["moment", "audit"]          # "gradient" is not here: it gives the d
 epsilon = 4.0                           # per person, over the life of the attributes, all runs together
 delta = 1e-5                            # of (epsilon, delta)-differential privacy
 min_group = 20                          # a smaller group is not reported in an audit
+min_intersection = 100                  # alignment "psi": a run about fewer common training records is refused
 audits = "noised"                       # or "exact", for the sets of records that audit_sets names
 audit_sets = []                         # "sha256:...", from `secure-fair audit freeze`; nobody in them has a budget
 max_audits = 1                          # exact audits of one set: the differences of several tell about single people

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,10 +86,25 @@ class ImageSet(Dataset[tuple[Tensor, int, int]]):
         self.labels = torch.from_numpy(table.labels[rows])
         self.classes = table.classes
         self.transform = transform
-        shape = (len(rows), 3, transform.size, transform.size)
-        fits = int(np.prod(shape)) <= cache_bytes
+        self._cache_bytes = cache_bytes
+        self._empty_cache()
+
+    def only(self, ids: Collection[str]) -> ImageSet:
+        """The records with these ids, in the same order; of what was decoded, nothing."""
+        wanted = set(ids)
+        rows = [row for row, record in enumerate(self.ids) if record in wanted]
+        part = copy.copy(self)
+        part.ids = tuple(self.ids[row] for row in rows)
+        part.paths = tuple(self.paths[row] for row in rows)
+        part.labels = self.labels[rows]
+        part._empty_cache()
+        return part
+
+    def _empty_cache(self) -> None:
+        shape = (len(self), 3, self.transform.size, self.transform.size)
+        fits = int(np.prod(shape)) <= self._cache_bytes
         self._cache = torch.empty(shape, dtype=torch.uint8) if fits else None
-        self._cached = np.zeros(len(rows), dtype=bool)
+        self._cached = np.zeros(len(self), dtype=bool)
 
     def __len__(self) -> int:
         """Give the number of records."""

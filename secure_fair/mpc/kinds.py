@@ -30,3 +30,5 @@ class Kind(IntEnum):
     RECORDS = 27  # positions (int32) of the records this run is about, in the agreed order of ids; of an audit: hashes
     # developer -> auditor, at the end of an audit whose policy asks for it
     REPORT = 28  # the result, as far as the developer's own policy lets the auditor see it
+    # between developer and auditor, before a run whose parties intersect their ids
+    ALIGN = 29  # a block of points: ids under the sender's key, or the receiver's ids under both keys

@@ -33,6 +33,7 @@ class Policy(pydantic.BaseModel):
     epsilon: Annotated[float, Field(gt=0, le=10**5, allow_inf_nan=False)]
     delta: Annotated[float, Field(gt=0, le=0.5)]
     min_group: Annotated[int, Field(ge=1)] = 20
+    min_intersection: Annotated[int, Field(ge=1)] = 100
     audits: Literal["noised", "exact"] = "noised"
     audit_sets: tuple[Fingerprint, ...] = ()
     max_audits: Annotated[int, Field(ge=1)] = 1
@@ -68,6 +69,14 @@ class Policy(pydantic.BaseModel):
         if fingerprint not in self.developers:
             raise RefusedError(
                 f"developer {_quote(fingerprint)} is not in the auditor's policy; the auditor adds it to `developers`"
+            )
+
+    def require_intersection(self, common: int) -> None:
+        """Raise RefusedError when too few ids are common; it does not say how many, which would tell of guessed ids."""
+        if common < self.min_intersection:
+            raise RefusedError(
+                f"fewer than {self.min_intersection} training records are in the auditor's table too, which its policy "
+                "does not allow (min_intersection); its log has the number"
             )
 
     def categories_of(self, columns: Sequence[str]) -> tuple[tuple[str, ...], ...]:

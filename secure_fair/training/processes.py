@@ -47,6 +47,9 @@ class Processes:
     def check(self, method: Method) -> None:
         """Raise SettingsError for a method that needs a single process."""
 
+    def narrow(self) -> None:
+        """Raise SettingsError where other processes would go on with records that this one leaves out."""
+
     def batches(self, _model: FairClassifier, images: ImageSet, settings: Settings, walk: Walk) -> Iterator[Batch]:
         """The batches of a walk, with the images of this process's share only; the other processes walk along."""
         return walked(images, settings, walk, 0, 1)

@@ -56,6 +56,9 @@ class Leader(Processes):
         if method.own_images:
             raise SettingsError(f"method `{method.name}` needs a second LoRA, made by one process; leave torchrun out")
 
+    def narrow(self) -> None:
+        raise SettingsError('with attributes.alignment = "psi" one process leaves records out; leave torchrun out')
+
     def batches(self, model: FairClassifier, images: ImageSet, settings: Settings, walk: Walk) -> Iterator[Batch]:
         self._adapter = adapter(model)
         epoch = IN_ORDER if walk.epoch is None else walk.epoch
