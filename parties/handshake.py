@@ -109,9 +109,9 @@ def check_settings(ours: str, theirs: str) -> None:
     """Raise ProtocolError when the settings that must agree do not."""
     if not hmac.compare_digest(ours.encode(), theirs.encode()):  # of strings it takes ASCII only
         raise ProtocolError(
-            "developer and auditor have different settings; compare attributes.columns and alignment, fairness.criterion, "
-            "fairness.factors, [adversary] and [privacy] of their files, and for the releases adapter and "
-            "adapter-gradient [lora], model.backbone and data.image_size"
+            "developer and auditor have different settings; compare attributes.columns, attributes.alignment, "
+            "fairness.criterion, fairness.factors, [adversary] and [privacy] of their files, and for the releases "
+            "adapter and adapter-gradient [lora], model.backbone and data.image_size"
         )
 
 
