@@ -22,7 +22,7 @@ from tests.parties.world import Command, Deployment
 pytest.importorskip("private_set_intersection", reason="the extra psi is not installed")
 
 EPOCHS = 6
-PSI = {"attributes__alignment": "psi"}
+PSI: dict[str, Any] = {"attributes__alignment": "psi"}
 
 
 class Lists:
