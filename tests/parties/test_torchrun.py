@@ -294,6 +294,19 @@ def test_what_torchrun_cannot_share_out(
     assert not (tmp_path / "run").exists()
 
 
+def test_records_that_one_process_would_leave_out_are_refused(
+    few: Path, identities: Deployment, tmp_path: Path
+) -> None:
+    pytest.importorskip("private_set_intersection", reason="the extra psi is not installed")
+    refused = Trial(tmp_path, few, identities, "orth", "moment")
+    (developer,) = refused.start(roles=["developer"], attributes__alignment="psi").values()
+    try:
+        assert developer.wait() == 1
+    finally:
+        developer.kill()
+    assert any("one process leaves records out; leave torchrun out" in text for text in developer.errors)
+
+
 def test_a_method_with_a_second_model_is_refused(few: Path, identities: Deployment, tmp_path: Path) -> None:
     """Before auditor or dealer has heard of it; the other process ends too."""
     refused = Trial(tmp_path, few, identities, "unl", "moment")
