@@ -22,7 +22,8 @@ COST_FILE = "cost.json"  # in the developer's folder; written last
 class Cost:
     """The fields of cost.json. Bytes are those of frames on the wire, without TLS's own and heartbeats.
 
-    mpc_seconds: from the representation's leaving until its gradient is there, and before it what prepares a step.
+    mpc_seconds: from the representation's leaving until its gradient is there (with `training.delayed`: is asked for),
+    and before it what prepares a step.
     exposed_seconds: those of them in which training waited; the others the network had while the task loss was
     computed. rounds_per_step: for `gradient` per training step, for a private release per release.
     floor_bytes: the least that both directions together could take (docs/protocols.md, section 4). The last three: the
