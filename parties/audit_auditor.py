@@ -120,12 +120,7 @@ class _Audit:
         if self.lost is None:
             self.people = self.ledger.people(self.table.people(self.rows))
             self.ledger.check(self.people, self.cost, self.policy.budget, kind=self.kind, exact=self.most)
-        accepted = AuditAccepted(
-            PROTOCOL_VERSION,
-            self.plan.per_person,
-            self.commitment,
-            self.lost is not None,
-        )
+        accepted = AuditAccepted(PROTOCOL_VERSION, self.plan.per_person, self.commitment, self.lost is not None)
         self.developer.send(Kind.HELLO, accepted.encode())
 
     def _decide(self) -> None:
