@@ -35,12 +35,13 @@ def joined(settings: Settings) -> Iterator[Processes | None]:
     if not several():
         yield ALONE
         return
+    chosen = _device(settings)
+
     from torch import distributed
 
     from secure_fair.training.follower import Follower
     from secure_fair.training.ranks import END, Leader, exchanging, order
 
-    chosen = _device(settings)
     loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
     os.environ |= {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}  # neither encrypts
     # What rank 0 may have to wait for peers of its own while the others wait for its orders.

@@ -21,6 +21,9 @@ import pytest
 import torch
 
 from secure_fair.cli.main import run as secure_fair
+from secure_fair.errors import SettingsError
+from secure_fair.settings import Settings
+from secure_fair.training import torchrun
 from tests.parties import faults, world
 from tests.parties.world import PATIENCE, PROMPT, Command, Deployment
 
@@ -268,30 +271,24 @@ UNDER = {"TORCHELASTIC_RUN_ID": "tests", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "said"),
-    [
-        (["simulate", "--release", "moment"], {}, "torchrun would start `simulate` several times over"),
-        (["train"], {"LOCAL_WORLD_SIZE": "1"}, "must be on one host"),
-        (["train"], {"TORCHELASTIC_MAX_RESTARTS": "3"}, "use --max-restarts 0"),
-    ],
+    ("name", "value", "said"),
+    [("LOCAL_WORLD_SIZE", "1", "must be on one host"), ("TORCHELASTIC_MAX_RESTARTS", "3", "use --max-restarts 0")],
 )
-def test_what_torchrun_cannot_share_out(
-    few: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    arguments: list[str],
-    environment: dict[str, str],
-    said: str,
-) -> None:
+def test_what_torchrun_must_not_do(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
     """Refused before any process waits for another one."""
-    for name, value in (UNDER | environment).items():
-        monkeypatch.setenv(name, value)
-    config = world.write_settings(tmp_path / "settings.toml", few)
-    more = ["-c", str(config), "--method", "orth", "--out", str(tmp_path / "run")]
-    assert secure_fair([*arguments, *more]) != 0
-    assert said in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
+    for key, own in (UNDER | {name: value}).items():
+        monkeypatch.setenv(key, own)
+    with pytest.raises(SettingsError, match=said), torchrun.joined(Settings()):
+        pass
+
+
+def test_a_launcher_is_not_for_torchrun(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for key, own in UNDER.items():
+        monkeypatch.setenv(key, own)
+    assert secure_fair(["simulate", "-c", "none", "--method", "erm", "--release", "none", "--out", str(tmp_path)]) == 2
+    assert "torchrun would start `simulate` several times over" in capsys.readouterr().err
 
 
 def test_records_that_one_process_would_leave_out_are_refused(
