@@ -15,8 +15,8 @@ from typing import NoReturn
 import click
 
 from secure_fair import __version__
+from secure_fair.elastic import several
 from secure_fair.errors import InterruptedRunError, SecureFairError
-from secure_fair.training.torchrun import several
 
 SHARED = ("train", "party")  # whose work `torchrun` can share out over processes
 INTERRUPTED = 130  # what a shell reports for a program stopped by Ctrl-C

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from secure_fair.elastic import several
 from secure_fair.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
 
     from secure_fair.settings import Settings
     from secure_fair.training.processes import Processes
-
-
-def several() -> bool:
-    """Whether this process is one of several that `torchrun` has started."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
 
 
 @contextmanager
