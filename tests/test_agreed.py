@@ -19,6 +19,7 @@ OTHER = {
     "data.workers": 2,
     "attributes.file": "other.csv",
     "attributes.columns": '["Male"]',
+    "attributes.alignment": "psi",
     "model.backbone": "vit_small_patch16_224",
     "model.weights": "random",
     "lora.rank": 4,
