@@ -36,7 +36,7 @@ LEARNING_RATE = 1e-3
 # not in the parameters. Measured: 1e-6 (ORTH) and 9e-6 (ADV) of a parameter, 1e-4 and 8e-4 of the largest gradient.
 PARAMETER = 0.02 * LEARNING_RATE
 GRADIENT = 2e-3
-SCORE = 1e-5
+SCORE = 1e-4  # measured: 7e-7 (ORTH) and 1.2e-5 (ADV, whose fixed-point truncation differs from run to run)
 
 
 @dataclass(frozen=True)
@@ -321,7 +321,7 @@ def test_a_process_that_dies_or_stalls_ends_the_others(few: Path, identities: De
     """One that is stopped does not end when asked to; torchrun kills it after half a minute more."""
     for number, seconds in ((signal.SIGKILL, PROMPT), (signal.SIGSTOP, PATIENCE)):
         hurt = Trial(tmp_path / number.name, few, identities, "orth", "gradient")
-        commands = hurt.start(training__epochs=100, network__idle_timeout_seconds=3, network__start_timeout_seconds=1)
+        commands = hurt.start(training__epochs=100, network__idle_timeout_seconds=5)
         try:
             world.until(lambda hurt=hurt: hurt.steps() >= 3)  # type: ignore[misc]
             ranks = world.descendants(commands["developer"].process.pid)
