@@ -162,7 +162,7 @@ def test_an_auditor_of_another_protocol(start: Start, tmp_path: Path, data: Path
         with Connection(sock, "developer") as developer:
             developer.receive(Kind.HELLO)
             developer.send(Kind.HELLO, AuditorHello(1, "", 200, (2,), False).encode())
-            with pytest.raises(PeerRefusedError, match="auditor speaks protocol 1, we 3"):
+            with pytest.raises(PeerRefusedError, match="auditor speaks protocol 1, we 4"):
                 developer.receive(Kind.HELLO)
     assert party.wait() == 1
-    assert party.errors == ["auditor speaks protocol 1, we 3; use one release on both sides"]
+    assert party.errors == ["auditor speaks protocol 1, we 4; use one release on both sides"]
