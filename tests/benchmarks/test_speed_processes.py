@@ -19,9 +19,9 @@ def test_steps_have_the_bytes_of_the_protocol() -> None:
     n, d, k, c, j = 16, 24, 2, 2, 1
     wide, announced = d + 1, 28 + 4 * n
     sent = {
-        "orth-parity": 8 * (n * wide + wide * k) + 2 * HEADER.size,
-        "orth-odds": 8 * (n * wide + n * c + wide * c * k + n * c * k) + 3 * HEADER.size,
-        "adv": 8 * (n * (d + c) + 2 * (d + c) * j + n * j) + 3 * n * j + 4 * HEADER.size,
+        "orth-parity": 4 * (n * wide + wide * k) + 2 * HEADER.size,
+        "orth-odds": 4 * (n * wide + n * c + wide * c * k + n * c * k) + 3 * HEADER.size,
+        "adv": 8 * (n * (d + c) + 2 * (d + c) * j + n * j) + 3 * n * j + 6 * HEADER.size,
     }
     for op, row in rows.items():
         assert row["bytes_sent"] == sent[op] + announced, op
