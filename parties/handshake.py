@@ -132,7 +132,7 @@ def _about(hello: DeveloperHello, common: tuple[str, ...]) -> AgreedRun:
 
 def _compare_lists(peer: Connection, ids: Sequence[str], their_count: int, nonces: str) -> None:
     """Both sides hold the same ordered ids, or stop, told nothing but the counts."""
-    if not _equal(peer, ids, nonces):
+    if not _equal(peer, ids, nonces) or their_count != len(ids):  # a number that is no lie bounds what follows
         raise ProtocolError(
             f"our {len(ids)} record ids are not the {their_count} of the {peer.peer}; both must list the same ids "
             '(`secure-fair data check`), or both set attributes.alignment = "psi"'

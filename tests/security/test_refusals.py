@@ -120,6 +120,7 @@ CASES = {
     "a name that is no text": Case(hello("orth", "gradient", run="\ud800"), "malformed hello"),
     "other protocol": Case(hello("orth", "moment", protocol=1), "speaks protocol 1, we 4"),
     "more records than there are": Case(hello("orth", "moment", train=RECORDS + 1), "numbers make no sense"),
+    "more records than are listed": Case(hello("orth", "moment", records=2**26), "both must list the same ids"),
     "no checkpoint": Case(hello("orth", "gradient", checkpoint_steps=0), "numbers make no sense"),
     "a moment too far": Case(hello("orth", "moment", first=1), "asks for moment 1 of 1"),
     "no epoch": Case(hello("orth", "moment", epochs=0), "numbers make no sense"),
