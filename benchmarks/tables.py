@@ -21,6 +21,7 @@ MODULES = {
     "network": "benchmarks.network.study",
     "delayed": "benchmarks.network.delayed",
     "effect": "benchmarks.network.effect",
+    "tls": "benchmarks.network.tls",
     "scaling": "benchmarks.scaling.study",
     "overhead": "benchmarks.overhead.study",
 }

@@ -1,9 +1,10 @@
-"""`bench scaling` and `overhead` at small sizes: real processes, counted bytes, exact moments, fair ratios."""
+"""`bench scaling`, `overhead` and the transports at small sizes: real processes, counted bytes, exact moments."""
 
 from __future__ import annotations
 
 import pytest
 
+from benchmarks.network import tls
 from benchmarks.overhead import study as overhead
 from benchmarks.scaling import study as scaling
 from benchmarks.secure_steps import METHODS, StepShape
@@ -49,3 +50,12 @@ def test_every_arm_takes_its_steps() -> None:
         assert row["seconds_min"] > 0
         if row["release"] == "none":
             assert row["ratio_min"] == row["ratio_max"] == 1.0
+
+
+def test_both_transports_answer() -> None:
+    """In the same processes, in turns; that TLS costs time is measured elsewhere."""
+    rows = tls.rows((16, 3000), repetitions=10)
+    assert [row["numbers"] for row in rows] == [16, 3000]
+    for row in rows:
+        assert 0 < row["tls_ms_low"] <= row["tls_ms_median"] <= row["tls_ms_high"]
+        assert row["ratio"] == pytest.approx(row["tls_ms_median"] / row["gloo_ms_median"])
