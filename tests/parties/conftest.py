@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ Start = Callable[..., Command]
 @pytest.fixture(scope="session", autouse=True)
 def fork_server() -> None:
     """Started before the first module, so that it is no module's orphan; it ends with the test process."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's is inherited, and a launcher heeds it
     first = world.server().Process(target=os.getpid)
     first.start()
     first.join()
