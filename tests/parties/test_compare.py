@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_two_seeds_side_by_side(tmp_path: Path, data: Path) -> None:
     assert "paired difference" in printed
     found = json.loads((out / "compare.json").read_text())
     assert [Path(row["run"]).name for row in found["rows"]] == [f"{arm}-seed{n}" for n in (0, 1) for arm in ARMS]
-    assert found["environment"]["command"].startswith("secure-fair ")
+    assert found["environment"]["command"] == shlex.join(["secure-fair", *command])
     erm, plain, gradient, moment = found["arms"]
     assert erm["metrics"]["accuracy"]["n"] == gradient["minus_plaintext"]["accuracy"]["n"] == 2
     assert plain["minus_erm"]["equalized_odds_difference"]["low"] is not None

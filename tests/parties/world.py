@@ -154,6 +154,7 @@ def _command(
     if ranks > 1:
         _torchrun(arguments, ranks)
     else:
+        sys.argv = ["secure-fair", *arguments]  # as the installed program has it
         sys.exit(run(arguments))
 
 
