@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from secure_fair.elastic import several
 from secure_fair.errors import InterruptedRunError, SettingsError
 
 PATH = click.Path(path_type=Path)
@@ -42,6 +43,8 @@ def served(out: Path, interrupted: str, *, forever: bool) -> Iterator[None]:
 
     forever: SIGTERM, which the block reports as an InterruptedRunError, is a good end.
     """
+    if several():
+        raise SettingsError("torchrun would start this party several times over; it is for train and party developer")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

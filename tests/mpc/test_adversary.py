@@ -11,6 +11,7 @@ import torch
 
 from secure_fair.errors import ProtocolError
 from secure_fair.fairness import objectives
+from secure_fair.mpc.dealing import server
 from secure_fair.mpc.dealing.plan import Plan
 from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.engine.sharing import FRACTION_BITS, decode, encode, from_share
@@ -22,6 +23,13 @@ from tests.mpc.three_threads import Meter, Network, Traffic
 
 LEAST_DECAY = 2 / RANGE
 SINE_ERROR = 5e-5  # tests/mpc/test_sigmoid.py
+
+
+@pytest.fixture(autouse=True)
+def seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks decide roundings, and steps may magnify them: with the dealer's seeds fixed nothing is by chance."""
+    upcoming = itertools.count(1)
+    monkeypatch.setattr(server, "fresh_seed", lambda: next(upcoming).to_bytes(32, "big"))
 
 
 @dataclass
@@ -106,7 +114,8 @@ def check(shape: AdversaryShape, us: list[torch.Tensor], targets: list[torch.Ten
         slack = SINE_ERROR * float(w.abs().sum(dim=1).max()) if shape.entropy else 0.0
         assert float((opened - plain).abs().max()) <= 1e-3 * float(plain.abs().max()) + slack
         w = objectives.adversary_update(w, weight_sums, shape.n, shape.rate, shape.decay)
-    assert float((secure.weights[-1] - w).abs().max()) <= 1e-3 * float(w.abs().max())
+    if shape.rate * shape.decay < 1:  # else weights are new each step, which magnifies an error: see `check_steps`
+        assert float((secure.weights[-1] - w).abs().max()) <= 1e-3 * float(w.abs().max())
     return w
 
 
@@ -115,15 +124,13 @@ def check(shape: AdversaryShape, us: list[torch.Tensor], targets: list[torch.Ten
     [(1, 16, 1, 1.0), (7, 192, 3, 1.0), (64, 192, 1, 0.1), (64, 16, 3, 1.0), (512, 8, 1, 1e-3), (7, 16, 16, 20.0)],
 )
 def test_fifty_steps_equal_plaintext(network: Network, n: int, d: int, j: int, rate: float) -> None:
-    """At rate 20 the weights are new each step, and the steps magnify an error: there, only each step is compared."""
     torch.manual_seed(n + d + j)
     shape = AdversaryShape(n, d, j, rate, decay=0.05)
     us = [objectives.normalise(torch.randn(n, d, dtype=torch.float64)) for _ in range(50)]
     targets = [torch.randint(0, 2, (n, j)) for _ in us]
     secure = run(network, shape, us, targets)
     check_steps(shape, us, targets, secure)
-    if rate * shape.decay < 1:
-        check(shape, us, targets, secure)
+    check(shape, us, targets, secure)
 
     u, w, small = n * (d + 1), (d + 1) * j, n * j
     assert secure.developer == Traffic(

@@ -21,6 +21,7 @@ import pytest
 import torch
 
 from secure_fair.cli.main import run as secure_fair
+from secure_fair.cli.serving import served
 from secure_fair.errors import SettingsError
 from secure_fair.settings import Settings
 from secure_fair.training import torchrun
@@ -289,6 +290,8 @@ def test_a_launcher_is_not_for_torchrun(
         monkeypatch.setenv(key, own)
     assert secure_fair(["simulate", "-c", "none", "--method", "erm", "--release", "none", "--out", str(tmp_path)]) == 2
     assert "torchrun would start `simulate` several times over" in capsys.readouterr().err
+    with pytest.raises(SettingsError, match="start this party several times over"), served(tmp_path, "", forever=True):
+        pass
 
 
 def test_records_that_one_process_would_leave_out_are_refused(
