@@ -123,7 +123,8 @@ def test_back_pressure_bounds_memory(pki: Pki) -> None:
             while developer.messages_sent != before:  # until nothing moves any more
                 before = developer.messages_sent
                 time.sleep(0.3)
-            assert before * MEBIBYTE <= 3 * MEBIBYTE + socket_buffers() + MEBIBYTE  # the queue, the buffers, one on its way
+            # The queue, one frame on its way, and what the operating system holds; not all of them.
+            assert before <= 3 + 1 + socket_buffers() // MEBIBYTE < count
             assert tracemalloc.get_traced_memory()[1] < 4 * MEBIBYTE
         finally:
             tracemalloc.stop()
