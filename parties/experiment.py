@@ -250,6 +250,7 @@ def _prepare(pair: Pair, experiment: Experiment, out: Path, steps: Steps) -> Non
                 size=(drawn.size, drawn.size),
                 workers=os.cpu_count() or 1,
                 shares=drawn.shares,
+                rate=drawn.rate,
             )
             draw(root, faces, lambda done, total: steps(f"drawing {pair.name}", done, total))
     assert root is not None  # noqa: S101 (the file's validation: root or faces)

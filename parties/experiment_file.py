@@ -28,6 +28,7 @@ class Drawn(_Table):
     overlap: Annotated[float, Field(ge=0)] = 0.5
     size: Annotated[int, Field(ge=32)] = 96
     shares: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    rate: Annotated[float, Field(gt=0, le=0.5)] | None = None
 
 
 class Pair(_Table):

@@ -80,6 +80,7 @@ class TrainingSettings(_Section):
     threads: Annotated[int, Field(ge=0)] = 0
     checkpoint_steps: Positive = 200
     delayed: bool = False
+    balanced: bool = False
 
 
 class FairnessSettings(_Section):

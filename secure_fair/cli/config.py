@@ -43,6 +43,7 @@ COMMENTS = {
     "training.threads": "CPU threads of the developer; 0: torch decides",
     "training.checkpoint_steps": "a checkpoint every so many steps, and after each epoch",
     "training.delayed": "apply a batch's gradient one step later, so that no step waits for the auditor",
+    "training.balanced": "weigh each class by the inverse of its share: for a rare class",
     "fairness": "the fairness term",
     "fairness.weight": "absent: by method and release, see docs/settings.md",
     "fairness.factors": 'of `orth-adapter`: "A" or "AB"',

@@ -76,6 +76,9 @@ def _shares(_context: click.Context, _option: click.Parameter, value: str) -> tu
     show_default=True,
     help="How much smiles and straight faces overlap: standard deviation about -1 and +1.",
 )
+@click.option(
+    "--rate", type=click.FloatRange(0, 0.5, min_open=True), help="The task's share of yes [default: its own]."
+)
 @click.option("--size", callback=_size, default="96", show_default=True, help="Pixels; CelebA's own are 178x218.")
 @click.option("--images-per-person", type=click.IntRange(1), default=1, show_default=True)
 @click.option(
@@ -97,6 +100,7 @@ def faces(
     correlation: float,
     balanced_test: bool,
     overlap: float,
+    rate: float | None,
     size: tuple[int, int],
     images_per_person: int,
     shares: tuple[float, float, float],
@@ -115,6 +119,7 @@ def faces(
         correlation=correlation,
         balanced_test=balanced_test,
         overlap=overlap,
+        rate=rate,
         size=size,
         images_per_person=images_per_person,
         shares=shares,

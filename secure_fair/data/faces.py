@@ -56,6 +56,7 @@ class FaceSettings:
     balanced_test: R holds in the training split only; in val and test the task is independent of the attribute.
     overlap: standard deviation of the latent smile about -1 (no) or +1 (yes). Its best threshold errs on a share
     Phi(-1 / overlap) of the faces, and the larger it is, the more a model gains from the attribute.
+    rate: the task's share of yes, in place of its own of BASE_RATES.
     shares: of train, val and test, which the celeba layout lists; a rare task needs a large test split.
     """
 
@@ -71,6 +72,7 @@ class FaceSettings:
     images_per_person: int = 1
     workers: int = 1
     shares: tuple[float, float, float] = SHARES
+    rate: float | None = None
 
     def __post_init__(self) -> None:
         """Raise DataError naming the option that is wrong."""
@@ -83,6 +85,8 @@ class FaceSettings:
             raise DataError(f"attribute {self.attribute!r}: choose another than the task, one of {', '.join(others)}")
         if not 0 <= self.correlation <= 1:
             raise DataError(f"correlation {self.correlation}: must be from 0 to 1 (0.5: none)")
+        if self.rate is not None and not 0 < self.rate <= 0.5:
+            raise DataError(f"rate {self.rate}: must be above 0 and at most 0.5")
         if self.layout == "utkface" and self.balanced_test:
             raise DataError("balanced test: UTK-Face's layout has no list of splits; use the celeba layout")
         if min(self.shares) <= 0 or abs(sum(self.shares) - 1) > 1e-6:
@@ -153,12 +157,13 @@ def _cells(n: int, settings: FaceSettings, correlation: float) -> tuple[NDArray[
         if settings.attribute == SKIN
         else [1 - BASE_RATES[settings.attribute], BASE_RATES[settings.attribute]]
     )
+    rate = BASE_RATES[settings.task] if settings.rate is None else settings.rate
     attribute = np.repeat(np.arange(len(rates)), _quota(n, rates))
     task = np.zeros(n, np.int64)
     for value in range(len(rates)):
         weight = (1 - correlation) + (2 * correlation - 1) * value / (len(rates) - 1)
         members = np.flatnonzero(attribute == value)
-        task[members[: round(2 * BASE_RATES[settings.task] * weight * len(members))]] = 1
+        task[members[: round(2 * rate * weight * len(members))]] = 1
     return attribute, task
 
 

@@ -118,6 +118,7 @@ class Session:
         self.step, self.seconds = 0, 0.0
         self._delayed = options.delayed
         self._earlier: _Forward | None = None  # with `training.delayed`
+        self._class_weights: torch.Tensor | None = None  # [C], with `training.balanced`
 
     def fit(self, images: ImageSet, progress: Callable[[int, int], None], *, resume: bool) -> None:
         options = self.settings.training
@@ -127,6 +128,9 @@ class Session:
             self._restore()
         else:
             checkpoint.discard_after(self.out / CHECKPOINTS, -1)  # of an earlier run in the same folder
+        if options.balanced:
+            counts = torch.bincount(images.labels, minlength=len(images.classes))
+            self._class_weights = (len(images) / len(counts) / counts.clamp(min=1)).to(self.device)
         self.model.train()
         with (self.out / "steps.csv").open("a" if self.step else "w", newline="", buffering=1) as stream:
             if not self.step:
@@ -163,7 +167,7 @@ class Session:
         self.term.begin(h, labels, batch.positions)
         with device.autocast(self.settings, self.device):
             logits = model.logits(h)  # [n, C]
-        current = _Forward(epoch, functional.cross_entropy(logits.float(), labels), model)
+        current = _Forward(epoch, functional.cross_entropy(logits.float(), labels, self._class_weights), model)
         if not self._delayed:
             self._apply(current, self.term.finish(), began, stream)
             return

@@ -107,6 +107,15 @@ def test_the_names_of_the_utkface_layout_say_what_was_drawn(tmp_path: Path) -> N
     assert not source.skipped
 
 
+def test_any_task_can_be_made_rare() -> None:
+    cells = _cells(FaceSettings(count=20_000, rate=0.025, correlation=0.8), "train")
+    assert cells[0, 1] == round(7000 * 0.05 * 0.2)
+    assert cells[1, 1] == round(7000 * 0.05 * 0.8)
+    for rate in (0.0, 0.6):
+        with pytest.raises(DataError, match="above 0 and at most"):
+            FaceSettings(rate=rate)
+
+
 def test_shares_of_the_splits_and_a_rare_task() -> None:
     """16,800 of 24,000 test faces hold at least 200 bald ones of each sex, independent of it; training is biased."""
     settings = FaceSettings(count=24000, task="Bald", balanced_test=True, shares=(0.2, 0.1, 0.7))

@@ -14,8 +14,9 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file
+from torch.nn import functional
 
-from secure_fair.data.images import ImageSet, TransformSpec, read_labels
+from secure_fair.data.images import ImageSet, TransformSpec, batches, read_labels
 from secure_fair.errors import RunError, SettingsError
 from secure_fair.fairness import metrics
 from secure_fair.model.backbone import DEMO_ARCHITECTURE
@@ -24,6 +25,7 @@ from secure_fair.settings import Settings, parse
 from secure_fair.training import predictions
 from secure_fair.training.baseline import run_plaintext
 from secure_fair.training.run_folder import read_table
+from secure_fair.training.setup import developer_side
 
 METHODS = ("erm", "orth", "adv")
 
@@ -67,6 +69,39 @@ def test_a_run_leaves_the_files_of_the_contract(method: str, finished: dict[str,
     assert len(list((out / "developer" / "checkpoint").iterdir())) == 2
     if method != "erm":
         assert all(float(row["fairness_value"]) > 0 for row in steps(out))
+
+
+def test_a_balanced_loss_weighs_each_class_by_the_inverse_of_its_share(
+    settings: Settings, prepared: Path, tmp_path: Path
+) -> None:
+    """Beside it the same by hand, from the sum over records."""
+    shutil.copytree(prepared, tmp_path / "prepared")
+    labels = tmp_path / "prepared" / "developer" / "labels.csv"
+    rows = labels.read_text().splitlines()
+    rare = [row for row in rows if row.endswith(",yes,train")][:12]
+    labels.write_text("".join(f"{row}\n" for row in rows if row not in rare))
+    options = settings.training.model_copy(update={"balanced": True})
+    lora = settings.lora.model_copy(update={"dropout": 0.0})
+    data = settings.data.model_copy(update={"root": labels.parent})
+    chosen = settings.model_copy(update={"training": options, "lora": lora, "data": data})
+    run(chosen, "erm", tmp_path / "prepared", tmp_path / "balanced")
+
+    model, splits = developer_side(chosen)
+    parameters = list(model.train().trainable().values())
+    optimiser = torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=options.weight_decay)
+    shares = torch.bincount(splits.train.labels) / len(splits.train)
+    assert shares.tolist() == pytest.approx([20 / 28, 8 / 28])
+    losses = []
+    for epoch in range(options.epochs):
+        for batch in batches(splits.train, options.batch_size, epoch=epoch, seed=options.seed):
+            each = functional.cross_entropy(model(batch.images), batch.labels, reduction="none")
+            weights = 1 / shares[batch.labels]
+            loss = (weights * each).sum() / weights.sum()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+    assert [float(row["task_loss"]) for row in steps(tmp_path / "balanced")] == pytest.approx(losses, rel=1e-5)
 
 
 def test_the_developers_metrics_hold_no_group(finished: dict[str, Path]) -> None:
