@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from secure_fair.errors import FrameError, PeerLostError, PeerRefusedError, PeerStalledError, TransportError
+from secure_fair.transport.failures import stalled, unreadable
 from secure_fair.transport.stream import StoppedError, TlsStream
 from secure_fair.transport.wire import (
     CLOSE,
@@ -115,7 +116,7 @@ class Connection:
                 self._mid_frame = True
                 self._write(kind, views, length)
             except TimeoutError:
-                self._fail(self._stalled("take what we send"))
+                self._fail(stalled(self.peer, "take what we send", self._timeout))
             except OSError as error:
                 # The reader has the better reason: what the peer sent before it went.
                 self._reader.join(CLOSE_SECONDS)
@@ -224,7 +225,7 @@ class Connection:
         except StoppedError:
             return
         except Exception as error:  # noqa: BLE001 (whatever it is, nobody may wait for this thread in vain)
-            failure = self._explain(error)
+            failure = unreadable(error, self.peer, self._timeout)
         self._fail(failure)
         if isinstance(failure, (PeerLostError, PeerRefusedError)):
             self._stream.end()  # the peer may wait for our end
@@ -260,27 +261,6 @@ class Connection:
             if self._expected is not None and not self._queue:
                 self._expected.check(self.peer, kind, length)
             self._queued_bytes += need
-
-    def _explain(self, error: Exception) -> TransportError:
-        """What a failure to read means."""
-        if isinstance(error, TransportError):
-            return error
-        if isinstance(error, TimeoutError):
-            return self._stalled("send anything")
-        if isinstance(error, MemoryError):
-            return FrameError(f"{self.peer} sent a frame larger than this machine's memory; lower the batch size")
-        if isinstance(error, ssl.SSLError):
-            return FrameError(f"bytes from {self.peer} are not its TLS ({error.reason}); check the network")
-        if not isinstance(error, (OSError, EOFError)):
-            # Its text might hold what was received.
-            return TransportError(f"reading from {self.peer} failed with {type(error).__name__}; please report it")
-        how = "without closing the connection" if isinstance(error, EOFError) else f"({error})"
-        return PeerLostError(f"{self.peer} went away {how}; see its own log")
-
-    def _stalled(self, what: str) -> PeerStalledError:
-        return PeerStalledError(
-            f"{self.peer} did not {what} for {self._timeout:g} s; see whether it runs, or raise network.timeout_seconds"
-        )
 
     def _fail(self, error: TransportError) -> None:
         """Record the first failure and wake everyone; the socket stays open, so that `fail` can say why."""
