@@ -24,6 +24,7 @@ MODULES = {
     "tls": "benchmarks.network.tls",
     "scaling": "benchmarks.scaling.study",
     "overhead": "benchmarks.overhead.study",
+    "results": "benchmarks.experiment_table",
 }
 
 
@@ -45,10 +46,11 @@ def table(file: Path, part: str) -> str:
 def origin(file: Path, environment: dict[str, Any]) -> str:
     """Where the numbers below are from."""
     versions = environment["versions"]
-    machine = f"{environment['cores']} cores of {environment['processor']}"
+    machine = f"{environment['cores']} cores"
+    if "processor" in environment:  # where seconds were measured, and not only what was learned
+        machine += f" of {environment['processor']}, load average {environment['load_average'][0]:.1f} at its end"
     software = f"Python {versions['python']}, torch {versions['torch']}"
-    load = f"load average {environment['load_average'][0]:.1f} at its end"
-    return f"\n`{environment['command']}`, {machine}, {software}, {load}: `{file.relative_to(ROOT)}`"
+    return f"\n`{environment['command']}`, {machine}, {software}: `{file.relative_to(ROOT)}`"
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
