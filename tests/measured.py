@@ -23,6 +23,8 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any
 
+from benchmarks import tables
+
 ROOT = Path(__file__).parents[1]
 COMMENT = re.compile(r"<!-- (not )?measured: (.*?) ?-->\n*", re.DOTALL)
 NUMBER = re.compile(r"(?<![\w.\-/])[-+\u2212]?\d+(?:,\d{3})*(?:\.\d+)?(?![\w]*[\w/]\.\w)")
@@ -42,8 +44,11 @@ class Block:
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """The page's blocks; fences stay whole, and a comment belongs to the block after it."""
-    for text in _parts(page.read_text().splitlines()):
+    """The page's blocks; fences stay whole, and a comment belongs to the block after it.
+
+    Without the tables that `benchmarks.tables` writes, which a test of their own compares with their files.
+    """
+    for text in _parts(tables.BLOCK.sub("", page.read_text()).splitlines()):
         found = COMMENT.match(text)
         if found is None:
             yield Block(page, text, marked=False)
