@@ -1,7 +1,7 @@
 """The developer's side of releases that come from the auditor's sensitive LoRA.
 
 `adapter`: the LoRA itself, received and subtracted (UNL). `adapter-gradient`: in every step the gradient of our LoRA's
-overlap with it (ORTH-ADAPTER).
+overlap with it (ORTH-ADAPTER). `predictor`: the LoRA with its head, which gives soft attributes of our own images.
 """
 
 from __future__ import annotations
@@ -12,22 +12,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from parties.handshake import MAX_WEIGHTS
 from parties.messages import encode_step
 from parties.metering import MeteredTerm
+from parties.soft_attributes import SoftTable, reused_term
 from secure_fair.errors import ProtocolError
 from secure_fair.fairness.overlap import check_undelayed, columns
 from secure_fair.fairness.terms import FairnessTerm, PlainTerm, released_gradient
+from secure_fair.model.classifier import build_classifier
 from secure_fair.model.lora import Factors, flatten, unflatten
 from secure_fair.mpc.dealing.plan import Plan
 from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.kinds import Kind
 from secure_fair.mpc.protocols.overlap import DeveloperStep, OverlapShape
+from secure_fair.training.sensitive import soft_attributes
 from secure_fair.training.unlearning import Unlearned
 
 if TYPE_CHECKING:
     from parties.developer import Run
 
-DISCLOSED = "sensitive adapter"
+DISCLOSED, PREDICTOR = "sensitive adapter", "sensitive predictor"
 _BYTES = 4  # float32
 
 
@@ -45,16 +49,35 @@ def unpack(payload: bytes | bytearray, like: Factors) -> Factors:
 
 
 def adapter_term(run: Run) -> FairnessTerm:
-    """Wait for the auditor's adapter, log it, and take it off the backbone."""
-    own = run.model.factors()
-    size = _BYTES * sum(value.numel() for value in own.values())
+    """Wait for the auditor's adapter, and take it off the backbone."""
+    run.model.subtract(_received(run, run.model.factors(), DISCLOSED), run.weight)
+    return Unlearned()
+
+
+def predictor_term(run: Run) -> FairnessTerm:
+    """Wait for the auditor's predictor, and go on with what it says of our own images."""
+    settings, groups = run.settings, run.answer.groups
+    fits = len(groups) == len(settings.attributes.columns) and min(groups) > 1
+    if not fits or sum(groups) * run.model.width > MAX_WEIGHTS:
+        raise ProtocolError(f"the auditor's attributes have {groups} groups, which makes no sense; update the auditor")
+    model = build_classifier(settings, sum(groups))
+    model.become(_received(run, model.predictor(), PREDICTOR))
+    splits = {"train": run.splits.train, "val": run.splits.val, "test": run.splits.test}
+    rows = {name: soft_attributes(settings, model, images, groups) for name, images in splits.items()}
+    table = SoftTable({name: images.ids for name, images in splits.items()}, rows, groups)
+    table.save(run.out)
+    return reused_term(settings, run.method, run.weight, table, run.model, run.splits.train)
+
+
+def _received(run: Run, like: Factors, name: str) -> Factors:
+    """What the auditor has trained, of the shape of `like`; logged."""
+    size = _BYTES * sum(value.numel() for value in like.values())
     began = time.perf_counter()
     payload = run.auditor.receive(Kind.OPEN, size=size)  # the auditor trains it now; its heartbeats keep us waiting
     run.meter.add(time.perf_counter() - began, size)
-    factors = unpack(payload, own)
-    run.log.add(0, DISCLOSED, flatten(factors).numpy(), np.empty(0, dtype=np.int64))
-    run.model.subtract(factors, run.weight)
-    return Unlearned()
+    found = unpack(payload, like)
+    run.log.add(0, name, flatten(found).numpy(), np.empty(0, dtype=np.int64))
+    return found
 
 
 class OverlapTerm(PlainTerm):

@@ -200,5 +200,6 @@ _SERVE: dict[str, Callable[[Audited, AgreedRun, Connection, Links], None]] = {
     "moment": _serve_moment,
     "randomized-response": _serve_randomized_response,
     "adapter": _serve_by("parties.sensitive:serve_adapter"),
+    "predictor": _serve_by("parties.sensitive:serve_predictor"),
     "adapter-gradient": _serve_by("parties.sensitive:serve_overlap"),
 }

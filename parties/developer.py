@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from parties.adapters import adapter_term, overlap_term
+from parties.adapters import adapter_term, overlap_term, predictor_term
 from parties.continuation import common_ids, keep_common, run_name
 from parties.features import Features
 from parties.handshake import AgreedRun, developer_hello, developer_hello_psi, fresh_nonce
@@ -26,7 +26,7 @@ from parties.private_terms import MomentTerm, response_term
 from parties.schedule import training_plan
 from parties.soft_attributes import SoftTable, reused_term
 from secure_fair import checkpoint
-from secure_fair.errors import ProtocolError, RunError
+from secure_fair.errors import ProtocolError, RunError, SettingsError
 from secure_fair.fairness import methods
 from secure_fair.fairness.background import Background
 from secure_fair.fairness.terms import Context, FairnessTerm
@@ -143,6 +143,10 @@ class Run:
         steps: tuple[int, ...] = ()
         if resume and release.startswith("adapter"):
             raise RunError(f"{out}: a run with release {release} cannot be resumed; start it again")
+        if release == "predictor" and settings.model.weights == "random":
+            raise SettingsError(
+                'model.weights = "random": a predictor on another random backbone says nothing; load one'
+            )
         if resume and release == "gradient":
             steps = checkpoint.steps(out / CHECKPOINTS, description(settings, method.name, weight))
         if psi := settings.attributes.alignment == "psi":
@@ -263,4 +267,5 @@ _TERMS: dict[str, Callable[[Run], FairnessTerm]] = {
     "randomized-response": response_term,
     "adapter": adapter_term,
     "adapter-gradient": overlap_term,
+    "predictor": predictor_term,
 }

@@ -22,7 +22,7 @@ from parties.links import PARENT_PIPE
 from secure_fair.errors import InterruptedRunError, RunError
 from secure_fair.transport import certs, tls
 
-WITHOUT_DEALER = ("randomized-response", "adapter")
+WITHOUT_DEALER = ("randomized-response", "adapter", "predictor")
 ROLES = ("dealer", "auditor", "developer")
 PEER_SECONDS = 4.0  # a party whose peer failed has so long to say so
 DEALER_SECONDS = 2.0  # the dealer has so long to end when the other two are done

@@ -51,7 +51,7 @@ def forget(out: Path) -> None:
 
 def can_reuse(settings: Settings, release: str, out: Path) -> bool:
     """Whether a resumed run has its private releases behind it."""
-    due = {"moment": releases(settings), "randomized-response": 1}
+    due = {"moment": releases(settings), "randomized-response": 1, "predictor": 1}
     return release in due and arrived(out) == due[release]
 
 

@@ -21,6 +21,7 @@ from secure_fair.errors import ProtocolError, SettingsError
 from secure_fair.fairness.overlap import columns
 from secure_fair.files import replacing
 from secure_fair.model import backbone
+from secure_fair.model.classifier import FairClassifier
 from secure_fair.model.lora import SENSITIVE, Factors
 from secure_fair.mpc.dealing.plan import Plan
 from secure_fair.mpc.dealing.source import CorrelationSource
@@ -29,15 +30,15 @@ from secure_fair.mpc.kinds import Kind
 from secure_fair.mpc.protocols.overlap import OverlapShape, auditor_step
 from secure_fair.privacy.accountant import UNBOUNDED_COST
 from secure_fair.privacy.ledger import request_digest
-from secure_fair.training.unlearning import of_own
+from secure_fair.training.sensitive import of_own
 from secure_fair.transport.frames import Connection
 
 if TYPE_CHECKING:
     from parties.audited import Audited
 
 
-def trained(audited: Audited, run: AgreedRun) -> Factors:
-    """The sensitive LoRA, from the auditor's own images; every person in them is debited before anything leaves."""
+def trained(audited: Audited, run: AgreedRun) -> FairClassifier:
+    """The sensitive LoRA and its head, from our own images; every person in them is debited before anything leaves."""
     settings, policy = audited.settings, audited.policy
     if settings.attributes.file is None:
         raise SettingsError("attributes.file is missing; the auditor's own images lie beside it")
@@ -47,11 +48,11 @@ def trained(audited: Audited, run: AgreedRun) -> Factors:
     own = read_own(folder, settings.attributes.columns, policy.categories, policy.person, transform)
     _debit(audited, run, own)
     audited.log("training the sensitive adapter on images of our own", images=len(own.images))
-    factors = of_own(settings, own)
+    model = of_own(settings, own)
     with replacing(audited.checkpoints.parent / SENSITIVE) as partial:
         partial.touch(mode=0o600)
-        save_file({name: value.contiguous() for name, value in factors.items()}, partial)
-    return factors
+        save_file({name: value.contiguous() for name, value in model.predictor().items()}, partial)
+    return model
 
 
 def _debit(audited: Audited, run: AgreedRun, own: OwnImages) -> None:
@@ -64,9 +65,17 @@ def _debit(audited: Audited, run: AgreedRun, own: OwnImages) -> None:
 
 def serve_adapter(audited: Audited, run: AgreedRun, developer: Connection, _links: Links) -> None:
     """Release `adapter`: the sensitive LoRA itself, which is nearly a predictor of the attributes. No guarantee."""
-    factors = trained(audited, run)
-    developer.send(Kind.OPEN, pack(factors))
-    audited.log("sensitive adapter released")
+    _send(audited, developer, trained(audited, run).factors())
+
+
+def serve_predictor(audited: Audited, run: AgreedRun, developer: Connection, _links: Links) -> None:
+    """Release `predictor`: the sensitive LoRA with its head, which names the attributes of anybody. No guarantee."""
+    _send(audited, developer, trained(audited, run).predictor())
+
+
+def _send(audited: Audited, developer: Connection, trained: Factors) -> None:
+    developer.send(Kind.OPEN, pack(trained))
+    audited.log("sensitive adapter released", numbers=sum(value.numel() for value in trained.values()))
     developer.receive(Kind.END, size=0)
 
 
@@ -74,7 +83,7 @@ def serve_overlap(audited: Audited, run: AgreedRun, developer: Connection, links
     """Release `adapter-gradient`: steps of ORTH-ADAPTER. One exact gradient gives the row space: no guarantee."""
     hello = run.hello
     dealer = links.connect("dealer")  # before a training that may take longer than it waits for us
-    other = columns(trained(audited, run), audited.settings.fairness.factors)
+    other = columns(trained(audited, run).factors(), audited.settings.fairness.factors)
     shape = OverlapShape.of(other, audited.settings.lora.rank)
     steps = hello.epochs * steps_per_epoch(hello)
     source = CorrelationSource("auditor", dealer, Plan(((shape.program(), steps),)))

@@ -32,7 +32,7 @@ def warning(release: str) -> str | None:
     """What to say before a run whose release protects nobody."""
     if release == "gradient":
         return GRADIENT_WARNING
-    what = {"adapter": "all", "adapter-gradient": "the row space"}
+    what = {"adapter": "all", "adapter-gradient": "the row space", "predictor": "all, with its head,"}
     return ADAPTER_WARNING.format(release=release, what=what[release]) if release in what else None
 
 

@@ -22,6 +22,7 @@ from secure_fair.errors import SettingsError
 
 VERSION: Literal[1] = 1
 _BARE = re.compile(r"[A-Za-z0-9_-]+")  # keys that TOML needs no quotes around
+SENSITIVE = ("adapter", "adapter-gradient", "predictor")  # releases of a LoRA that the auditor trains
 CROSS = "*"  # "Male*Young" in attributes.columns is the intersection of two attributes
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
@@ -181,7 +182,7 @@ class Settings(_Section):
             "adversary": self.adversary.model_dump(),
             "privacy": self.privacy.model_dump(exclude={"store_values"}),
         }
-        if release.startswith("adapter"):  # two LoRAs that meet must be of one shape, on one backbone
+        if release in SENSITIVE:  # two LoRAs that meet, or one that moves, must be of one shape, on one backbone
             shared |= {"lora": self.lora.model_dump(), "backbone": self.model.backbone, "size": self.data.image_size}
         return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
 

@@ -1,7 +1,7 @@
-"""Attack on the release `adapter`: the sensitive LoRA, put on the backbone, shows the attribute of anybody.
+"""Attacks on the releases `adapter` and `predictor`: the sensitive LoRA, put on the backbone, tells of anybody.
 
-Its head was not sent, and is not needed: features with the LoRA on fall apart by the attribute, and a few recognised
-people of each group name the parts.
+`predictor` has a head, which names it. `adapter` has none, and needs none: features with the LoRA on fall apart by the
+attribute, and a few recognised people of each group name the parts.
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ from secure_fair.leakage.material import RECOGNISED, Floats, Guess, Integers, Pe
 from secure_fair.privacy.disclosures import Disclosure, load_value
 
 NAME = f"features under the sensitive LoRA, groups named by {RECOGNISED} recognised people each"
+PREDICTOR_NAME = "the auditor's own predictor"
+_OTHERS = [
+    Guess(attack.NAME, reason="nothing is opened that is about a record of the developer's")
+    for attack in (least_squares, matched_filter)
+]
 
 
 def attack_adapter(folder: Path, opened: list[Disclosure], people: People) -> Recovery:
@@ -23,11 +28,34 @@ def attack_adapter(folder: Path, opened: list[Disclosure], people: People) -> Re
     inside, outside = (_adapted(people, flat.astype(np.float32), split) for split in ("train", "test"))
     train = people.of_split("train")
     scores = [_scores(inside, outside, people.truth[train, number], k) for number, k in enumerate(people.categories)]
-    others = [
-        Guess(least_squares.NAME, reason="nothing is opened that is about a record of the developer's"),
-        Guess(matched_filter.NAME, reason="nothing is opened that is about a record of the developer's"),
-    ]
-    return Recovery(NAME, [own for own, _ in scores], [other for _, other in scores], None, others)
+    return Recovery(NAME, [own for own, _ in scores], [other for _, other in scores], None, _OTHERS)
+
+
+def attack_predictor(folder: Path, opened: list[Disclosure], people: People) -> Recovery:
+    """What the auditor's own LoRA and head say of the developer's training people, and of people outside."""
+    flat, _ = load_value(folder, opened[0])
+    inside, outside = _predicted(people, flat.astype(np.float32))
+    return Recovery(PREDICTOR_NAME, inside, outside, None, _OTHERS)
+
+
+def _predicted(people: People, flat: Floats) -> tuple[list[Floats], list[Floats]]:
+    """Of the training and the test people, the probabilities [n, K] of each attribute."""
+    import torch
+
+    from secure_fair.model import lora
+    from secure_fair.model.classifier import build_classifier
+    from secure_fair.training.sensitive import soft_attributes
+    from secure_fair.training.setup import developer_side
+
+    _, splits = developer_side(people.settings)
+    model = build_classifier(people.settings, sum(people.categories))
+    model.become(lora.unflatten(torch.from_numpy(flat), model.predictor()))
+    bounds = np.cumsum(people.categories)[:-1]
+    inside, outside = (
+        np.split(soft_attributes(people.settings, model, images, people.categories).astype(np.float64), bounds, axis=1)
+        for images in (splits.train, splits.test)
+    )
+    return inside, outside
 
 
 def _adapted(people: People, flat: Floats, split: str) -> Floats:

@@ -13,7 +13,7 @@ from secure_fair.data.attributes import AttributeTable
 from secure_fair.errors import RunError
 from secure_fair.fairness.finite import finite
 from secure_fair.leakage import predictor, prior
-from secure_fair.leakage.adapter import attack_adapter
+from secure_fair.leakage.adapter import attack_adapter, attack_predictor
 from secure_fair.leakage.aggregate import attack_moment, attack_responses
 from secure_fair.leakage.gradient import attack_gradient
 from secure_fair.leakage.material import Floats, Guess, Integers, People, Recovery, settings_of
@@ -130,6 +130,7 @@ _ATTACKS: dict[str, Callable[[Path, list[Disclosure], People], Recovery]] = {
     "moment": attack_moment,
     "randomized-response": attack_responses,
     "adapter": attack_adapter,
+    "predictor": attack_predictor,
 }
 
 

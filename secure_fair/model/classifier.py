@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from secure_fair.settings import LoraSettings, Settings
 
+_HEAD = "head."
 SUBTRACTED = "subtracted"  # folder of the adapter that UNL took off the backbone
 
 
@@ -81,6 +82,20 @@ class FairClassifier(nn.Module):
     def factors(self) -> lora.Factors:
         """Copies of the adapter's factors."""
         return lora.factors(self.adapted)
+
+    def predictor(self) -> lora.Factors:
+        """Copies of all that was trained: the adapter's factors, and the head's weights as `head.*`."""
+        own = {
+            f"{_HEAD}{name}": p.detach().to("cpu", torch.float32).clone() for name, p in self.head.named_parameters()
+        }
+        return self.factors() | own
+
+    @torch.no_grad()
+    def become(self, predictor: lora.Factors) -> None:
+        """Take over what `predictor` of a model of the same shape returned."""
+        own = self.lora_parameters() | {f"{_HEAD}{name}": p for name, p in self.head.named_parameters()}
+        for name, parameter in own.items():
+            parameter.copy_(predictor[name])
 
     @property
     def unlearned(self) -> bool:

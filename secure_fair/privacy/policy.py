@@ -19,7 +19,7 @@ from secure_fair.errors import RefusedError, SettingsError
 from secure_fair.privacy.accountant import Budget
 from secure_fair.settings import CROSS, parse
 
-ReleaseName = Literal["gradient", "moment", "randomized-response", "adapter", "adapter-gradient", "audit"]
+ReleaseName = Literal["gradient", "moment", "randomized-response", "adapter", "adapter-gradient", "predictor", "audit"]
 Fingerprint = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 Colours = Mapping[str, str]
 
 # What a line or a point stands for is a release; its colour says what was disclosed, its letter which arm it is.
-RELEASES = ("plaintext", "gradient", "moment", "randomized-response", "adapter", "adapter-gradient")
+RELEASES = ("plaintext", "gradient", "moment", "randomized-response", "adapter", "adapter-gradient", "predictor")
 
 LIGHT: Colours = {
     "page": "#f6f6f3",
@@ -27,6 +27,7 @@ LIGHT: Colours = {
     "randomized-response": "#0f6f67",
     "adapter": "#7a3fa8",
     "adapter-gradient": "#944b00",
+    "predictor": "#a3225f",
 }
 DARK: Colours = {
     "page": "#121418",
@@ -46,6 +47,7 @@ DARK: Colours = {
     "randomized-response": "#55d0c1",
     "adapter": "#d0a8f6",
     "adapter-gradient": "#f4b673",
+    "predictor": "#ff9cc4",
 }
 
 # (foreground, background, least ratio): 4.5 for text and 3 for marks, as WCAG 2.2 AA asks.

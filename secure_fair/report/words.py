@@ -67,6 +67,13 @@ _READINGS = {
         "Exact gradients of the overlap of two adapters give the developer the space that the auditor\u2019s adapter "
         "works in. There is no epsilon.",
     ),
+    "predictor": Reading(
+        _EXPOSED,
+        _OPEN,
+        "The developer holds the auditor\u2019s predictor of the attributes",
+        "The auditor trained a model to predict the attributes and handed it over: it names them for anybody. What it "
+        "tells about the auditor\u2019s own people is not bounded.",
+    ),
     "none": Reading(
         "nothing",
         "nothing opened",

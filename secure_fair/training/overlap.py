@@ -5,7 +5,7 @@ from __future__ import annotations
 from secure_fair.errors import SettingsError
 from secure_fair.fairness.overlap import PlainOverlap, check_undelayed
 from secure_fair.fairness.terms import Context, FairnessTerm
-from secure_fair.training.unlearning import of_own
+from secure_fair.training.sensitive import of_own
 
 
 def plain_overlap(context: Context) -> FairnessTerm:
@@ -16,5 +16,5 @@ def plain_overlap(context: Context) -> FairnessTerm:
             "`secure-fair data prepare --auditor-images 0.3` sets some aside"
         )
     check_undelayed(context.settings)
-    sensitive = of_own(context.settings, context.own)
+    sensitive = of_own(context.settings, context.own).factors()
     return PlainOverlap(context.model.lora_parameters(), sensitive, context.settings.fairness.factors)

@@ -21,7 +21,7 @@ OPENING = {"get_plain_text", "reveal", "reveal_batch"}  # CrypTen's own
 DOORS = {("secure_fair/mpc/engine/opening.py", door) for door in ("open_to_developer", "open_words", "open_to_auditor")}
 # Nothing shared is opened here: attributes that the auditor has flipped by chance, and an adapter that it has trained.
 FLIPPED = {("parties/auditor.py", "_serve_randomized_response"), ("parties/private_terms.py", "response_term")}
-ADAPTER = {("parties/sensitive.py", "serve_adapter"), ("parties/adapters.py", "adapter_term")}
+ADAPTER = {("parties/sensitive.py", "_send"), ("parties/adapters.py", "_received")}
 
 
 def openings(tree: ast.AST, function: str = "") -> Iterator[str]:

@@ -111,6 +111,7 @@ def at_work(ask: Callable[[Auditor], None], told: str, *, debited: bool = True) 
 CASES = {
     "release": Case(hello("orth", "gradient"), "release 'gradient' is not allowed", {"releases": ["moment"]}),
     "no such release": Case(hello("orth", "adapter"), "has no release 'adapter'"),
+    "a predictor": Case(hello("orth", "predictor"), "release 'predictor' is not allowed"),
     "no such method": Case(hello("nothing", "moment"), "failed with SettingsError"),
     "another developer": Case(
         hello("orth", "moment"), "is not in the auditor's policy", {"policy": {"developers": ["sha256:" + 64 * "0"]}}
