@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
 	  echo "error: secure-fair needs Python 3.11 to 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1); run make with PYTHON=python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	SKLEARN_ALLOW_DEPRECATED_SKLEARN_PACKAGE_INSTALL=True $(BIN)/python -m pip install -c constraints.txt -e '.[dev,bench,browser,docs,examples]'
+	SKLEARN_ALLOW_DEPRECATED_SKLEARN_PACKAGE_INSTALL=True $(BIN)/python -m pip install -c constraints.txt -e '.[dev,bench,browser,docs,dp,examples]'
 	@$(BIN)/python -m pip install -q -c constraints.txt --only-binary :all: openmined-psi || \
 	  echo "note: no wheel of openmined-psi for this Python or platform; the tests of private set intersection are skipped"
 	@touch $@

@@ -76,7 +76,8 @@ def _received(run: Run, like: Factors, name: str) -> Factors:
     payload = run.auditor.receive(Kind.OPEN, size=size)  # the auditor trains it now; its heartbeats keep us waiting
     run.meter.add(time.perf_counter() - began, size)
     found = unpack(payload, like)
-    run.log.add(0, name, flatten(found).numpy(), np.empty(0, dtype=np.int64))
+    epsilon = run.settings.privacy.epsilon if run.settings.sensitive.private else None
+    run.log.add(0, name, flatten(found).numpy(), np.empty(0, dtype=np.int64), epsilon=epsilon)
     return found
 
 
@@ -93,7 +94,8 @@ class OverlapTerm(PlainTerm):
         self._party = Party("developer", run.auditor, run.source(Plan(((self._shape.program(), steps),))), self._record)
 
     def _record(self, name: str, value: torch.Tensor, unit: float) -> None:
-        self._run.log.add(self._step, name, value.numpy(), np.empty(0, dtype=np.int64), unit=unit)
+        epsilon = self._run.settings.privacy.epsilon if self._run.settings.sensitive.private else None
+        self._run.log.add(self._step, name, value.numpy(), np.empty(0, dtype=np.int64), unit=unit, epsilon=epsilon)
 
     @property
     def floor_bytes(self) -> int:

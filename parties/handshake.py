@@ -111,7 +111,7 @@ def check_settings(ours: str, theirs: str) -> None:
         raise ProtocolError(
             "developer and auditor have different settings; compare attributes.columns, attributes.alignment, "
             "fairness.criterion, fairness.factors, [adversary] and [privacy] of their files, and for the releases "
-            "adapter, adapter-gradient and predictor [lora], model.backbone and data.image_size"
+            "adapter, adapter-gradient and predictor [lora], model.backbone, data.image_size and sensitive.private"
         )
 
 

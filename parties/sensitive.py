@@ -1,16 +1,17 @@
 """The auditor with images of its own: trains a sensitive LoRA in its own process, for the releases that need one.
 
 The one module of the auditor's that loads a model and reads images; the auditor's process imports it for such a release
-only.
+only. There is no guarantee, unless the auditor's settings say sensitive.private: then what is trained is differentially
+private already, and so is whatever the developer is shown of it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save_file
 
-from parties.adapters import pack
+from parties.adapters import pack, unpack
 from parties.handshake import AgreedRun
 from parties.links import Links
 from parties.messages import decode_step, step_size
@@ -21,7 +22,7 @@ from secure_fair.errors import ProtocolError, SettingsError
 from secure_fair.fairness.overlap import columns
 from secure_fair.files import replacing
 from secure_fair.model import backbone
-from secure_fair.model.classifier import FairClassifier
+from secure_fair.model.classifier import build_classifier, without_head
 from secure_fair.model.lora import SENSITIVE, Factors
 from secure_fair.mpc.dealing.plan import Plan
 from secure_fair.mpc.dealing.source import CorrelationSource
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from parties.audited import Audited
 
 
-def trained(audited: Audited, run: AgreedRun) -> FairClassifier:
+def trained(audited: Audited, run: AgreedRun) -> Factors:
     """The sensitive LoRA and its head, from our own images; every person in them is debited before anything leaves."""
     settings, policy = audited.settings, audited.policy
     if settings.attributes.file is None:
@@ -46,31 +47,43 @@ def trained(audited: Audited, run: AgreedRun) -> FairClassifier:
     transform = TransformSpec.of(backbone.data_config(frozen), settings.data.image_size)
     folder = settings.attributes.file.parent
     own = read_own(folder, settings.attributes.columns, policy.categories, policy.person, transform)
-    _debit(audited, run, own)
-    audited.log("training the sensitive adapter on images of our own", images=len(own.images))
-    model = of_own(settings, own)
+    model = build_classifier(settings, sum(audited.groups()))
+    found = unpack(_answer(audited, run, own), model.predictor())
     with replacing(audited.checkpoints.parent / SENSITIVE) as partial:
         partial.touch(mode=0o600)
-        save_file({name: value.contiguous() for name, value in model.predictor().items()}, partial)
-    return model
+        save_file({name: value.contiguous() for name, value in found.items()}, partial)
+    return found
 
 
-def _debit(audited: Audited, run: AgreedRun, own: OwnImages) -> None:
-    ids = own.images.ids
-    persons = [own.table.persons[row] for row in own.table.rows(ids)]
-    public = {"release": run.hello.release, "nonce": run.hello.nonce, "ids": ids, "columns": audited.columns}
-    request = request_digest(public)
-    audited.ledger.reserve(run.hello.release, request, persons, UNBOUNDED_COST, audited.policy.budget)
+def _answer(audited: Audited, run: AgreedRun, own: OwnImages) -> bytes:
+    """Debited, then trained. Under DP stored, too: the same request, for any of the three releases, gets it again."""
+    settings, ledger, budget = audited.settings, audited.ledger, audited.policy.budget
+    release = run.hello.release
+    public: dict[str, Any] = {"ids": own.images.ids, "columns": audited.columns}
+
+    def produce() -> bytes:
+        audited.log("training the sensitive adapter on images of our own", images=len(own.images))
+        return pack(of_own(settings, own).predictor())
+
+    if not settings.sensitive.private:
+        request = request_digest(public | {"release": release, "nonce": run.hello.nonce})
+        ledger.reserve(release, request, own.persons, UNBOUNDED_COST, budget)
+        return produce()
+    from secure_fair.training.private import run_cost  # needs Opacus, and says so: before anybody is debited
+
+    sections = ("data", "model", "lora", "training", "privacy", "sensitive")
+    request = request_digest(public | {"trained": settings.model_dump(mode="json", include=set(sections))})
+    return ledger.answer(release, request, own.persons, run_cost(settings), budget, produce)
 
 
 def serve_adapter(audited: Audited, run: AgreedRun, developer: Connection, _links: Links) -> None:
-    """Release `adapter`: the sensitive LoRA itself, which is nearly a predictor of the attributes. No guarantee."""
-    _send(audited, developer, trained(audited, run).factors())
+    """Release `adapter`: the sensitive LoRA itself, which is nearly a predictor of the attributes."""
+    _send(audited, developer, without_head(trained(audited, run)))
 
 
 def serve_predictor(audited: Audited, run: AgreedRun, developer: Connection, _links: Links) -> None:
-    """Release `predictor`: the sensitive LoRA with its head, which names the attributes of anybody. No guarantee."""
-    _send(audited, developer, trained(audited, run).predictor())
+    """Release `predictor`: the sensitive LoRA with its head, which names the attributes of anybody."""
+    _send(audited, developer, trained(audited, run))
 
 
 def _send(audited: Audited, developer: Connection, trained: Factors) -> None:
@@ -80,10 +93,10 @@ def _send(audited: Audited, developer: Connection, trained: Factors) -> None:
 
 
 def serve_overlap(audited: Audited, run: AgreedRun, developer: Connection, links: Links) -> None:
-    """Release `adapter-gradient`: steps of ORTH-ADAPTER. One exact gradient gives the row space: no guarantee."""
+    """Release `adapter-gradient`: steps of ORTH-ADAPTER. One exact gradient gives the row space."""
     hello = run.hello
     dealer = links.connect("dealer")  # before a training that may take longer than it waits for us
-    other = columns(trained(audited, run).factors(), audited.settings.fairness.factors)
+    other = columns(without_head(trained(audited, run)), audited.settings.fairness.factors)
     shape = OverlapShape.of(other, audited.settings.lora.rank)
     steps = hello.epochs * steps_per_epoch(hello)
     source = CorrelationSource("auditor", dealer, Plan(((shape.program(), steps),)))

@@ -24,16 +24,26 @@ GRADIENT_WARNING = (
 )
 ADAPTER_WARNING = (
     "release `{release}` shows the developer {what} of a LoRA that the auditor trained to predict the attributes: "
-    "whoever holds it predicts them for anybody. There is no guarantee."
+    "whoever holds it predicts them for anybody."
 )
 
 
-def warning(release: str) -> str | None:
-    """What to say before a run whose release protects nobody."""
+PRIVATE_WARNING = (
+    " Of the people in the auditor's images it tells little (sensitive.private, epsilon {epsilon:g}), in so far as "
+    "floating-point noise keeps to its law; what is true of everybody, it tells."
+)
+
+
+def warning(release: str, settings: Settings) -> str | None:
+    """What to say before a run whose release protects nobody, or the auditor's people only."""
     if release == "gradient":
         return GRADIENT_WARNING
     what = {"adapter": "all", "adapter-gradient": "the row space", "predictor": "all, with its head,"}
-    return ADAPTER_WARNING.format(release=release, what=what[release]) if release in what else None
+    if release not in what:
+        return None
+    private = settings.sensitive.private
+    more = PRIVATE_WARNING.format(epsilon=settings.privacy.epsilon) if private else " There is no guarantee."
+    return ADAPTER_WARNING.format(release=release, what=what[release]) + more
 
 
 @dataclass(frozen=True)

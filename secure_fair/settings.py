@@ -129,6 +129,13 @@ class PrivacySettings(_Section):
     store_values: bool = False
 
 
+class SensitiveSettings(_Section):
+    """The auditor's own training of a sensitive LoRA: with `private`, DP-SGD under [privacy]'s epsilon and delta."""
+
+    private: bool = False
+    clip: PositiveFloat = 1.0
+
+
 class AuditSettings(_Section):
     """The developer's side of an audit: its table, and what it lets an auditor see of it."""
 
@@ -163,6 +170,7 @@ class Settings(_Section):
     adversary: AdversarySettings = AdversarySettings()
     network: NetworkSettings = NetworkSettings()
     privacy: PrivacySettings = PrivacySettings()
+    sensitive: SensitiveSettings = SensitiveSettings()
     audit: AuditSettings = AuditSettings()
 
     def audit_digest(self) -> str:
@@ -184,6 +192,9 @@ class Settings(_Section):
         }
         if release in SENSITIVE:  # two LoRAs that meet, or one that moves, must be of one shape, on one backbone
             shared |= {"lora": self.lora.model_dump(), "backbone": self.model.backbone, "size": self.data.image_size}
+            shared |= {
+                "private": self.sensitive.private
+            }  # the auditor's decision; a developer who expects another stops
         return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
 
 

@@ -48,6 +48,8 @@ OTHER = {
     "privacy.rank": 4,
     "privacy.clip": 2.0,
     "privacy.store_values": "true",
+    "sensitive.private": "true",
+    "sensitive.clip": 2.0,
 }
 RELEASES = ("gradient", "moment", "randomized-response", *SENSITIVE)
 
@@ -59,7 +61,7 @@ def documented() -> dict[str, bool]:
 
 
 def test_every_setting_is_looked_at() -> None:
-    sections = ("data", "attributes", "model", "lora", "training", "fairness", "adversary", "privacy")
+    sections = ("data", "attributes", "model", "lora", "training", "fairness", "adversary", "privacy", "sensitive")
     assert [*OTHER] == [f"{name}.{key}" for name in sections for key in type(getattr(Settings(), name)).model_fields]
 
 

@@ -59,7 +59,8 @@ def run(
     from parties import comparison
     from parties.simulation import warning
 
-    for text in filter(None, (warning(release) for release in dict.fromkeys(arm.release or "none" for arm in arms))):
+    named = dict.fromkeys(arm.release or "none" for arm in arms)
+    for text in filter(None, (warning(release, effective) for release in named)):
         console.warn(text)
     try:
         with console.Reporter() as report:

@@ -48,7 +48,7 @@ def simulate(
     from parties.simulation import Simulation, warning
     from parties.simulation import simulate as run
 
-    text = warning(release)
+    text = warning(release, effective)
     if text is not None:
         console.warn(text)
     try:

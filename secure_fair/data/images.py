@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,17 +148,21 @@ def batches(
     workers: int = 0,
     start_step: int = 0,
     share: tuple[int, int] = (0, 1),
+    persons: Sequence[str] | None = None,
 ) -> Iterator[Batch]:
     """Yield the split in batches, the last short one included, from batch number `start_step` on.
 
     With `epoch` None in position order; else in a permutation that is a function of (seed, epoch, number of records)
     and of nothing else. Never balanced by class: the auditor sees the ids of a batch, and would see labels.
     `workers` threads decode ahead (PIL lets go of the interpreter while it decodes); the result is the same.
-    share: which of how many equal parts of each batch to give the images of.
+    share: which of how many equal parts of each batch to give the images of. persons: of each position; of a person's
+    records only the first in the order, so that an epoch has everybody once.
     """
     n = len(image_set)
     order = np.arange(n) if epoch is None else np.random.default_rng([seed, epoch]).permutation(n)
-    steps = [order[i : i + batch_size] for i in range(start_step * batch_size, n, batch_size)]
+    if persons is not None:
+        order = order[np.sort(np.unique(np.asarray(persons)[order], return_index=True)[1])]
+    steps = [order[i : i + batch_size] for i in range(start_step * batch_size, len(order), batch_size)]
     if workers == 0:
         for positions in steps:
             yield _batch(image_set, positions, image_set.stack(_part(positions, *share)))

@@ -23,6 +23,11 @@ class OwnImages:
     images: ImageSet
     table: AttributeTable
 
+    @property
+    def persons(self) -> list[str]:
+        """Of each image."""
+        return [self.table.persons[row] for row in self.table.rows(self.images.ids)]
+
 
 def read_own(
     folder: Path,

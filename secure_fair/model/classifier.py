@@ -120,6 +120,11 @@ class FairClassifier(nn.Module):
             lora.save_negative(*self._subtracted, folder / "adapter" / "adapter_config.json", folder / SUBTRACTED)
 
 
+def without_head(predictor: lora.Factors) -> lora.Factors:
+    """The adapter's factors alone."""
+    return {name: value for name, value in predictor.items() if not name.startswith(_HEAD)}
+
+
 class Snapshot:
     """The model with its trainable parameters as they are now: its graph outlives an optimiser's step.
 

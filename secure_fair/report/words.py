@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from secure_fair.report.arms import BIAS, METRICS, UTILITY, Arm, Row, field, reference, twin
 from secure_fair.report.material import Opened
 from secure_fair.report.statistics import Estimate
+from secure_fair.settings import SENSITIVE
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,15 @@ _ENTROPY = Reading(
     "adversary rather than each record\u2019s group, and from an adversary followed over the steps the attributes that "
     "trained it can be solved for where a batch has few records. There is no epsilon.",
 )
+_PRIVATE_SENSITIVE = Reading(
+    "bounded",
+    "bounded for the auditor\u2019s people",
+    "The auditor\u2019s adapter, trained under differential privacy",
+    "What being in the auditor\u2019s images adds to what the developer can learn of one person\u2019s attributes is "
+    "bounded by the epsilon below, if floating-point noise keeps to its law. The adapter, or what was shown of it, is "
+    "still made to predict the attributes of anybody, the developer\u2019s own people included.",
+    "for the people in the auditor\u2019s images, if floating-point noise keeps to its law",
+)
 _PLAINTEXT = Reading(
     _EXPOSED,
     _OPEN,
@@ -131,6 +141,8 @@ def reading(arm: Arm) -> Reading:
         return _PLAINTEXT
     if (arm.method, arm.release) == ("ent", "gradient"):
         return _ENTROPY
+    if arm.release in SENSITIVE and arm.epsilon:
+        return _PRIVATE_SENSITIVE
     return _READINGS.get(arm.release, _UNKNOWN)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +17,7 @@ from secure_fair.model.classifier import FairClassifier, build_classifier
 from secure_fair.training import device, predictions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
     from torch import Tensor
@@ -31,12 +33,13 @@ def train_sensitive(
     images: ImageSet,
     attributes: Sequence[Tensor],
     progress: Progress = no_progress,
+    persons: Sequence[str] | None = None,
 ) -> FairClassifier:
     """Train a LoRA on the frozen backbone to predict each attribute [N, K] (one-hot or soft) by its own softmax.
 
     Uses the sections [model], [lora] and [training]; the model's classes are the categories of all attributes. In a
-    deployment the auditor's `training.seed` is its own secret: it gives the factors' start. Raises RunError when the
-    loss is not finite.
+    deployment the auditor's `training.seed` is its own secret: it gives the factors' start. persons: of each
+    image; where given, DP-SGD (secure_fair.training.private). Raises RunError when the loss is not finite.
     """
     options = settings.training
     if options.threads:
@@ -48,14 +51,22 @@ def train_sensitive(
     model = build_classifier(seeded, sum(groups))
     chosen = device.resolve(options.device)
     model.to(chosen).train()
-    optimiser = torch.optim.AdamW(
+    forward: Callable[[Tensor], Tensor] = model
+    optimiser: torch.optim.Optimizer = torch.optim.AdamW(
         model.trainable().values(), lr=options.learning_rate, weight_decay=options.weight_decay
     )
-    done, total = 0, options.epochs * -(-len(images) // options.batch_size)
+    if private := persons is not None:
+        from secure_fair.training.private import protected
+
+        forward, optimiser = protected(model, optimiser, settings)
+    records = len(images) if persons is None else len(set(persons))
+    done, total = 0, options.epochs * -(-records // options.batch_size)
+    walk = functools.partial(batches, seed=options.seed, workers=settings.data.workers, persons=persons)
     for epoch in range(options.epochs):
-        for batch in batches(images, options.batch_size, epoch=epoch, seed=options.seed, workers=settings.data.workers):
-            with device.autocast(settings, chosen):
-                logits = model(batch.images.to(chosen))  # [n, sum K]
+        for batch in walk(images, options.batch_size, epoch=epoch):
+            # Private: gradients of bf16 are too coarse to clip; and Opacus's hooks want an input that has a gradient.
+            with contextlib.nullcontext() if private else device.autocast(settings, chosen):
+                logits = forward(batch.images.to(chosen).requires_grad_(private))  # [n, sum K]
             wanted = targets[batch.positions].to(chosen)
             loss = sum(
                 (
@@ -64,7 +75,9 @@ def train_sensitive(
                 ),
                 start=torch.zeros((), device=chosen),
             )
-            if not torch.isfinite(loss):
+            if not private and not torch.isfinite(
+                loss
+            ):  # private: nobody may be told, and there the gradient is dropped
                 raise RunError("the sensitive LoRA's loss is not finite; lower training.learning_rate")
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -75,9 +88,9 @@ def train_sensitive(
 
 
 def of_own(settings: Settings, own: OwnImages, progress: Progress = no_progress) -> FairClassifier:
-    """The auditor's sensitive LoRA and its head, from images of its own."""
+    """The auditor's sensitive LoRA and its head, from images of its own; under DP where the settings say so."""
     tables = [torch.from_numpy(own.table.one_hot(column, own.images.ids)) for column in own.table.codes]
-    return train_sensitive(settings, own.images, tables, progress)
+    return train_sensitive(settings, own.images, tables, progress, own.persons if settings.sensitive.private else None)
 
 
 def soft_attributes(
