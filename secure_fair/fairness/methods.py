@@ -53,7 +53,7 @@ METHODS: Mapping[str, Method] = {
         Method(
             "orth",
             ("gradient", "moment", "randomized-response", "predictor"),
-            {"gradient": 1000.0, "moment": 10000.0, "randomized-response": 10000.0, "predictor": 1000.0},
+            {"gradient": 1000.0, "moment": 10000.0, "randomized-response": 10000.0, "predictor": 300.0},
             "secure_fair.fairness.terms:plain_orth",
             {"gradient": "secure_fair.mpc.terms:secure_orth"},
         ),

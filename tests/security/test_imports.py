@@ -38,6 +38,7 @@ LOADS = {
     ),
     "import parties.audit_auditor": ("timm", "PIL", "opendp", "secure_fair.model", "secure_fair.audit.predictions"),
     "import parties.developer": ("opendp", "secure_fair.data.attributes", "secure_fair.privacy.policy"),
+    "import parties.sensitive": ("opacus", "opendp"),
     "import secure_fair.data.attributes": ("torch", "crypten", "timm", "PIL", "secure_fair.data.images"),
     "import secure_fair.privacy.ledger": ("torch", "crypten", "timm", "PIL", "secure_fair.data"),
 }

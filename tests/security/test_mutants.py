@@ -34,6 +34,12 @@ MUTANTS = {
         "0.5 * sensitivity * math.sqrt(UNIT",
         "tests/security/test_noise_that_leaves.py::test_the_noise_follows_the_law_of_its_cost[any moment]",
     ),
+    "half the noise of a private adapter": Mutant(
+        "secure_fair/training/private.py",
+        "noise_scale(cost, REPLACED)",
+        "noise_scale(cost, REPLACED / 2)",
+        "tests/training/test_private.py::test_every_step_has_the_noise_of_its_account",
+    ),
     "half the noise of an audit": Mutant(
         "parties/audit_auditor.py",
         "noised(share.numpy(), self.plan.scale(self.cost))",
