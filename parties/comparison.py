@@ -75,8 +75,8 @@ def compare(
     """Run every arm into OUT/runs; write OUT/compare.csv and OUT/compare.json, which is returned.
 
     With several seeds a private release is made for the first and reused by the others: features of the frozen
-    backbone do not depend on the seed, so the epsilon of one release is the epsilon of all. A run that is complete is
-    not run again. Raises what an arm raises; what was finished stays.
+    backbone do not depend on the seed, and every row says the epsilon of the release that it uses. A run that is
+    complete is not run again. Raises what an arm raises; what was finished stays.
     """
     out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
@@ -111,6 +111,7 @@ def compare(
         "version": VERSION,
         "rows": rows,
         "arms": by_arm.summarise(rows),
+        "privacy": by_arm.privacy(rows),
         "overhead": overhead(rows),
         "environment": environment(),
     }

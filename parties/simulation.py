@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from parties.launch import Launch, run_parties
 from parties.moments import can_reuse
 from secure_fair.data.attributes import Schema, read_schema
-from secure_fair.errors import SettingsError
+from secure_fair.errors import RunError, SettingsError
 from secure_fair.fairness import methods
 from secure_fair.privacy import disclosures
 from secure_fair.privacy.ledger import Ledger
@@ -76,6 +77,7 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
         raise SettingsError(
             'attributes.alignment: a simulation holds both lists of ids and has nothing to hide; "list"'
         )
+    earlier = None if simulation.reuse is None else _reused(simulation, simulation.reuse)
     check_run_folder(run, resume=simulation.resume)
     table = read_table(settings.attributes.file, settings.attributes.columns)
     (run / "auditor").mkdir(parents=True, exist_ok=True)
@@ -121,22 +123,47 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
         settings=settings,
         table=table,
         cost=cost,
-        privacy=_privacy(run, settings, simulation.release, simulation.reuse),
+        privacy=earlier or _privacy(run, settings, simulation.release),
         leakage=leakage,
     )
 
 
-def _privacy(run: Path, settings: Settings, release: str, reused: Path | None) -> dict[str, Any]:
-    """What the most exposed person has spent by this run's ledger; an epsilon without bound is null."""
+def _reused(simulation: Simulation, earlier: Path) -> dict[str, Any]:
+    """The block `privacy` of a run on the release of `earlier`: what that one has cost bounds what this one may show.
+
+    Raises RunError when `earlier` does not say what it has cost, or was about another release or other attributes.
+    """
+    try:
+        found = json.loads((earlier / "summary.json").read_text())
+        privacy, release, columns = found["privacy"], found["release"], found["config"]["attributes"]["columns"]
+    except (OSError, ValueError, KeyError):
+        raise RunError(
+            f"{earlier}: no summary.json that says what its release has cost; name the folder of a finished "
+            "`secure-fair simulate` or of an arm of `compare`"
+        ) from None
+    if "id" not in privacy:
+        raise RunError(f"{earlier}: its summary does not name the release, so it is of an older version; run it again")
+    for what, theirs, own in (
+        ("release", release, simulation.release),
+        ("attributes.columns", columns, list(simulation.settings.attributes.columns)),
+    ):
+        if theirs != own:
+            raise RunError(f"{earlier}: its {what} was {theirs}, not {own}; reuse it for that, or leave --reuse out")
+    return {"reused": str(earlier), **privacy}  # of a run that has reused one itself: the first
+
+
+def _privacy(run: Path, settings: Settings, release: str) -> dict[str, Any]:
+    """What the most exposed person has spent by this run's ledger; an epsilon without bound is null.
+
+    id: of what was released, at random, so that a sum over runs counts once what several of them have used.
+    """
     if release == "none":
         return {"epsilon": 0.0, "delta": 0.0, "releases": 0}
-    if reused is not None:
-        return {"epsilon": 0.0, "delta": 0.0, "releases": 0, "reused": str(reused)}
     delta = settings.privacy.delta
     with Ledger(run / "auditor" / "ledger.sqlite", None) as ledger:
         epsilon = max(cost.epsilon(delta) for cost, _ in ledger.balances())
     opened = sum(1 for _ in disclosures.read(run / "developer"))
-    return {"epsilon": epsilon, "delta": delta, "releases": opened}
+    return {"epsilon": epsilon, "delta": delta, "releases": opened, "id": secrets.token_hex(8)}
 
 
 def own_policy(settings: Settings, release: str, schema: Schema) -> str:

@@ -41,7 +41,7 @@ def print_arms(result: dict[str, Any], title: str) -> None:
     for key, text in shown.items():
         click.echo(click.wrap_text(f"{key}: {text}", WIDTH, subsequent_indent="  "))
     if any(arm.reused for arm in arms):
-        click.echo("A private release was made once and serves all seeds: the intervals leave out its noise.")
+        click.echo("A private release was made once and serves several trainings: the intervals leave out its noise.")
 
 
 def _bias(arm: Arm, metrics: Iterable[str], others: Iterable[Arm | None]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from secure_fair.report.arms import Arm, field, step_seconds, twin
+from secure_fair.report.arms import Arm, field, spent, step_seconds, twin
 from secure_fair.report.charts.bars import Bar, bars
 from secure_fair.report.charts.dots import Dot, dots
 from secure_fair.report.figures import Cells, Figure, Section, Table, interval, keys, mean_of, number, plain
@@ -29,7 +29,6 @@ def privacy(material: Material) -> Section | None:
         policy = next((material.policies[n] for n in material.of_arm(arm) if material.policies.get(n)), {})
         budget, epsilon = policy.get("epsilon"), arm.epsilon
         opened = arm.over_seeds(lambda row: field(row, "privacy", "releases"))
-        delta = field(arm.rows[0], "privacy", "delta")
         text = "no bound" if epsilon is None else f"{epsilon:.3g}"
         value = None if epsilon is None else plain(epsilon)
         drawn.append((named[arm.name], [Bar("", value, text, budget, unbounded=epsilon is None)]))
@@ -37,10 +36,10 @@ def privacy(material: Material) -> Section | None:
             [
                 named[arm.name],
                 text,
-                number(delta, "g"),
+                number(None if arm.spent is None else arm.spent.delta, "g"),
                 number(budget, "g"),
                 mean_of(opened, ".4g"),
-                "once for all seeds" if arm.reused else "each seed",
+                _counted(arm),
             ]
         )
     columns = ("arm", "epsilon", "delta", "budget", "opened", "counted")
@@ -52,6 +51,13 @@ def privacy(material: Material) -> Section | None:
         table,
         "The mark is the budget of the auditor\u2019s policy. A hatched bar has no bound.",
     )
+    together = spent(row for arm in secure if arm.spent is not None for row in arm.rows)
+    notes = []
+    if together is not None and len(secure) > 1:
+        notes.append(
+            f"All arms with a bound together: epsilon {together.epsilon:.3g} and delta {together.delta:g}, by basic "
+            f"composition, for {together.releases} released values, each counted once however many trainings it serves."
+        )
     return Section(
         "privacy",
         "Privacy spent",
@@ -59,7 +65,15 @@ def privacy(material: Material) -> Section | None:
         "more private. The same epsilon is not the same protection under two releases: moment bounds a guess about one "
         "person in a sum over all, randomized response hands over each person\u2019s own flipped answer.",
         [figure],
+        notes=notes,
     )
+
+
+def _counted(arm: Arm) -> str:
+    if not arm.reused:
+        return "each seed"
+    own = any("reused" not in row["privacy"] for row in arm.rows)
+    return "once for all seeds" if own else "once, as another arm\u2019s"
 
 
 def leakage(material: Material) -> Section | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,15 @@ UTILITY, BIAS = "accuracy", "equalized_odds_difference"
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What one person has spent on so many releases, by basic composition: epsilons and deltas add up."""
+
+    epsilon: float
+    delta: float
+    releases: int
+
+
+@dataclass(frozen=True)
 class Arm:
     """One way to train: its rows, one a seed."""
 
@@ -56,14 +65,18 @@ class Arm:
         return tuple(row["seed"] for row in self.rows)
 
     @property
+    def spent(self) -> Spent | None:
+        """What bounds what its models may show of the most exposed person, over all seeds; None: nothing does."""
+        return spent(self.rows) if self.secure else None
+
+    @property
     def epsilon(self) -> float | None:
-        """What the most exposed person has spent over all seeds by basic composition; None: there is no bound."""
-        spent = [row.get("privacy", {}).get("epsilon") for row in self.rows]
-        return sum(spent) if self.secure and None not in spent else None
+        """That of `spent`."""
+        return None if self.spent is None else self.spent.epsilon
 
     @property
     def reused(self) -> bool:
-        """Whether later seeds train on the release of an earlier one, so that intervals leave out its noise."""
+        """Whether it trains on a release that serves other rows too, so that intervals leave out its noise."""
         return any("reused" in row.get("privacy", {}) for row in self.rows)
 
     def over_seeds(self, read: Callable[[Row], float | None]) -> Estimate | None:
@@ -83,6 +96,24 @@ class Arm:
         theirs = {row["seed"]: step_seconds(row) for row in plaintext.rows}
         pairs = [(step_seconds(row), theirs.get(row["seed"])) for row in self.rows]
         return ratio_over_seeds(own / their for own, their in pairs if own and their)
+
+
+def spent(rows: Iterable[Row]) -> Spent | None:
+    """Of the releases that these rows were trained on, each counted once however many rows it serves; None: no bound.
+
+    A row whose release has no id is counted for itself, which is too much rather than too little.
+    """
+    blocks = {block.get("id", number): block for number, block in enumerate(row.get("privacy", {}) for row in rows)}
+    if any(block.get("epsilon") is None for block in blocks.values()):
+        return None
+    epsilon, delta = (sum(block[key] for block in blocks.values()) for key in ("epsilon", "delta"))
+    return Spent(epsilon, delta, sum(block["releases"] for block in blocks.values()))
+
+
+def unaccounted(row: Row) -> bool:
+    """Whether a row reuses a release without saying what that has cost, as an older version wrote it: epsilon 0."""
+    privacy = row.get("privacy", {})
+    return "reused" in privacy and "id" not in privacy
 
 
 def step_seconds(row: Row) -> float | None:
@@ -126,6 +157,13 @@ def summarise(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [_summary(arm, erm, twin(arm, arms)) for arm in arms]
 
 
+def privacy(rows: Iterable[Row]) -> dict[str, Any]:
+    """The block `privacy` of compare.json: what all bounded arms have spent together, and which have no bound."""
+    secure = [arm for arm in group(rows) if arm.secure]
+    bounded = spent(row for arm in secure if arm.spent is not None for row in arm.rows)
+    return {**asdict(bounded or Spent(0.0, 0.0, 0)), "unbounded": [arm.name for arm in secure if arm.spent is None]}
+
+
 def _summary(arm: Arm, erm: Arm | None, plaintext: Arm | None) -> dict[str, Any]:
     def differences(other: Arm | None) -> dict[str, Any]:
         return {} if other in (None, arm) else {name: _plain(arm.minus(other, name)) for name in METRICS}
@@ -152,6 +190,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     **{name: (name,) for name in ("method", "release", "arm", "seed")},
     **{name: ("metrics", name) for name in METRICS},
     "epsilon": ("privacy", "epsilon"),
+    "delta": ("privacy", "delta"),
+    "reused": ("privacy", "reused"),
     "recovered": ("leakage", "attribute_recovery", "accuracy"),
     "in_minus_out": ("leakage", "in_minus_out", "difference"),
     "predictor_auc": ("leakage", "predictor", "auc"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from secure_fair.errors import RunError
 from secure_fair.privacy import disclosures
-from secure_fair.report.arms import Arm, Row, group
+from secure_fair.report.arms import Arm, Row, group, unaccounted
 from secure_fair.report.curves import read_steps
 
 COMPARISON, RUN, AUDIT, EXPERIMENT = "compare.json", "summary.json", "audit.json", "results.json"
@@ -119,6 +119,11 @@ def _checked(folder: Path, rows: Any) -> tuple[Row, ...]:
         missing = [key for key in ("method", "release", "arm", "seed", "metrics", "cost", "config") if key not in row]
         if missing:
             raise RunError(f"{folder}: a summary without {', '.join(missing)}; run that arm again")
+        if unaccounted(row):
+            raise RunError(
+                f"{folder}: a summary of {row['method']}, {row['release']}, seed {row['seed']} that does not say what "
+                "the release it reuses has cost, so of an older version; run that arm again"
+            )
     return tuple(rows)
 
 

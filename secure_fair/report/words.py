@@ -181,7 +181,7 @@ def lead(arms: Sequence[Arm]) -> list[tuple[Arm | None, str]]:
         else f"Intervals are 95 % over {seeds} seeds; they say nothing of other data sets."
     )
     if any(arm.reused for arm in arms):
-        limits += " A private release was made once and serves all seeds: the intervals leave out its noise."
+        limits += " A private release was made once and serves several trainings: the intervals leave out its noise."
     said.append((None, limits))
     return said
 

@@ -48,7 +48,10 @@ def test_two_seeds_side_by_side(tmp_path: Path, data: Path) -> None:
     assert moment["release_reused"]
     assert "release_reused" not in gradient
     epsilons = [row["privacy"]["epsilon"] for row in found["rows"] if row["release"] == "moment"]
-    assert epsilons == [pytest.approx(2.0, abs=1e-6), 0.0]
+    assert epsilons == [pytest.approx(2.0, abs=1e-6)] * 2  # the second seed's reused release says what it has cost
+    assert found["privacy"] == {
+        "epsilon": epsilons[0], "delta": 1e-5, "releases": 1, "unbounded": ["orth, gradient"]
+    }  # fmt: skip
     with (out / "compare.csv").open(newline="") as stream:
         assert len(list(csv.DictReader(stream))) == 8
     # What is complete is not run again, and serves a later seed as if nothing had come between.

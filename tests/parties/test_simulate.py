@@ -119,6 +119,31 @@ def test_the_files_of_a_run_and_their_fields(run: Path) -> None:
         assert "can read every attribute" not in (run / "log.txt").read_text()
 
 
+def test_a_run_on_an_earlier_release_says_what_that_has_cost(shared: Path, tmp_path: Path) -> None:
+    """Another method, and then one more on the run that has reused it; nothing new is debited, nothing is forgotten."""
+    first = made(shared, "ent", "moment")
+    config, data = shared / "ent-moment.toml", world.prepared(shared)
+    command = ["simulate", "-c", str(config), "--release", "moment", "--set", "privacy.epsilon=0.001"]
+    before, second, third = summary(first)["privacy"], tmp_path / "second", tmp_path / "third"
+    for method, earlier, out in (("orth", first, second), ("unl", second, third)):
+        arguments = ["--method", method, "--reuse", str(earlier), "--out", str(out)]
+        world.done([*command, *arguments], tmp_path / f"{method}.log")
+        assert summary(out)["privacy"] == {"reused": str(first), **before}
+        assert not (out / "auditor" / "ledger.sqlite").exists()
+    assert before["epsilon"] == pytest.approx(EPSILON["moment"], rel=1e-6)
+    for more, said in (
+        (["--release", "randomized-response"], "its release was moment, not randomized-response"),
+        (["--set", 'attributes.columns=["SkinTone"]'], "its attributes.columns was ['Male'], not ['SkinTone']"),
+        (["--reuse", str(data)], "name the folder of a finished `secure-fair simulate`"),
+    ):
+        out = tmp_path / "refused"
+        wrong = [*command, "--method", "orth", "--reuse", str(first), "--out", str(out), *more]
+        refused = world.Command.start(wrong, tmp_path / "refused.log")
+        assert refused.wait() == 1
+        assert said in refused.text
+        assert not out.exists()
+
+
 def test_the_adapter_is_one_that_peft_loads(run: Path) -> None:
     with ProcessPoolExecutor(1, mp_context=world.server()) as pool:
         assert pool.submit(scores_again, run).result(world.PATIENCE) < 1e-5

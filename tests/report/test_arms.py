@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 
 from secure_fair.cli.arms_table import WIDTH, print_arms
-from secure_fair.report.arms import COLUMNS, group, reference, summarise, twin, write_csv
-from tests.report.world import demo_rows, seeded
+from secure_fair.report.arms import COLUMNS, Arm, group, privacy, reference, summarise, twin, write_csv
+from tests.report.world import demo_rows, seeded, shared
 
 ODDS = "equalized_odds_difference"
 
@@ -63,11 +64,27 @@ def test_epsilon_adds_up_and_no_bound_stays_none() -> None:
     arms = group(seeded(demo_rows(), 2))
     assert arms[2].epsilon is None
     assert arms[3].epsilon == pytest.approx(4.0, abs=1e-6)
-    reused = seeded(demo_rows(), 2)
-    reused[-2]["privacy"] = {"epsilon": 0.0, "delta": 0.0, "releases": 0, "reused": "runs/3"}
-    moment = group(reused)[3]
-    assert moment.reused
-    assert moment.epsilon == pytest.approx(2.0, abs=1e-6)
+    assert total(arms[3]) == pytest.approx((4.0, 2e-5, 2))  # each seed's delta, too
+
+
+def total(arm: Arm) -> tuple[float, ...]:
+    assert arm.spent is not None
+    return astuple(arm.spent)
+
+
+def test_a_release_that_serves_several_rows_counts_once_and_never_for_nothing() -> None:
+    """Of two seeds and two methods: each arm shows the epsilon that bounds it, all together have spent it once."""
+    rows = shared(demo_rows())
+    moments = [arm for arm in group(rows) if arm.release == "moment"]
+    assert [arm.name for arm in moments] == ["orth, moment", "adv, moment"]
+    for arm in moments:
+        assert arm.reused
+        assert total(arm) == pytest.approx((2.0, 1e-5, 1))
+    together = privacy(rows)
+    assert together.pop("unbounded") == ["orth, gradient"]
+    assert together == {"epsilon": pytest.approx(6.0, abs=1e-6), "delta": pytest.approx(3e-5), "releases": 3}
+    alone = privacy([row for row in rows if row["release"] == "none"])
+    assert alone == {"epsilon": 0.0, "delta": 0.0, "releases": 0, "unbounded": []}
 
 
 def test_the_summary_has_what_the_contract_names() -> None:
@@ -88,6 +105,11 @@ def test_the_csv_has_a_line_a_run(tmp_path: Path) -> None:
     assert len(found) == len(rows)
     assert float(found[2][ODDS]) == rows[2]["metrics"][ODDS]
     assert found[0]["epsilon"] == found[2]["epsilon"] == ""
+    write_csv(shared(rows), tmp_path / "compare.csv")
+    with (tmp_path / "compare.csv").open(newline="") as stream:
+        reused = [row for row in csv.DictReader(stream) if row["reused"]]
+    assert {(row["reused"], float(row["delta"])) for row in reused} == {("runs/3", 1e-5)}
+    assert [float(row["epsilon"]) for row in reused] == [pytest.approx(2.0, abs=1e-6)] * len(reused)
     assert [path.name for path in tmp_path.iterdir()] == ["compare.csv"]
 
 

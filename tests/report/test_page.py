@@ -17,7 +17,7 @@ from secure_fair.fairness.methods import METHODS
 from secure_fair.report import material, page, words
 from secure_fair.report.arms import Arm
 from secure_fair.report.palette import DARK, LIGHT, PAIRS, RELEASES, contrast
-from tests.report.world import DEMO, comparison, demo_rows, run_files, seeded
+from tests.report.world import DEMO, comparison, demo_rows, run_files, seeded, shared
 
 HOSTILE = "</style></svg><script>alert(1)</script>\"'><img src=x onerror=alert(2)>&{{ 7*7 }}"
 VOID = {"meta", "br", "img", "link", "hr"}
@@ -31,6 +31,7 @@ class Outline(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.headings: list[int] = []
         self.text = ""
+        self.tables: list[list[list[str]]] = []  # tables of rows of cells
         self._open: list[str] = []
         self.feed(text)
         self.close()
@@ -42,6 +43,12 @@ class Outline(HTMLParser):
             self.headings.append(int(tag[1]))
         if tag not in VOID:
             self._open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
@@ -52,6 +59,8 @@ class Outline(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._open and self._open[-1] != "style":
             self.text += data + " "
+        if {"td", "th"} & set(self._open):
+            self.tables[-1][-1][-1] += data
 
     def of(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
@@ -124,6 +133,26 @@ def test_a_bound_is_never_said_without_its_assumption(html: str) -> None:
     assert len(sentences) >= 4
     for sentence in sentences:
         assert "nobody colludes" in sentence or "whatever developer and dealer do" in sentence, sentence
+
+
+def test_a_reused_release_is_bounded_by_what_it_has_cost(tmp_path: Path) -> None:
+    """In the sentences, the table at a glance, the cards and the table of privacy; never epsilon 0."""
+    rows = shared(demo_rows())
+    found = material.load(comparison(tmp_path / "cmp", rows))
+    text = " ".join(Outline(page.render(found)).text.split())
+    assert "bounded by epsilon 0" not in text
+    assert text.count("is bounded by epsilon 2,") == 2  # orth, moment and adv, moment
+    (spent,) = [table for table in Outline(page.render(found)).tables if "counted" in table[0]]
+    assert [row[1:3] + row[5:] for row in spent if "moment" in row[0]] == [
+        ["2", "1e-05", "once for all seeds"],
+        ["2", "1e-05", "once, as another arm\u2019s"],
+    ]
+    assert [row[1:3] for row in spent if "gradient" in row[0]] == [["no bound", "\u2013"]]
+    assert [row[1:3] for row in spent if "randomized" in row[0]] == [["4", "2e-05"]]  # two releases, one a seed
+    assert "together: epsilon 6 and delta 3e-05" in text
+    rows[-1]["privacy"] = {"epsilon": 0.0, "delta": 0.0, "releases": 0, "reused": "runs/3"}  # of an older version
+    with pytest.raises(RunError, match="does not say what the release it reuses has cost"):
+        material.load(comparison(tmp_path / "old", rows))
 
 
 def test_what_is_said_is_what_the_files_say(html: str) -> None:

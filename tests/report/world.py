@@ -38,6 +38,18 @@ def seeded(rows: list[dict[str, Any]], seeds: int) -> list[dict[str, Any]]:
     return found
 
 
+def shared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Two seeds and a second method, ADV, all on the moment of the first seed of ORTH, as `compare` does it."""
+    found = seeded(rows, 2)
+    made = next(row for row in found if row["release"] == "moment")
+    made["privacy"]["id"] = "0123"
+    found += [copy.deepcopy(row) | {"method": "adv"} for row in found if row["release"] == "moment"]
+    for row in found:
+        if row["release"] == "moment" and row is not made:
+            row["privacy"] = {"reused": "runs/3", **made["privacy"]}
+    return found
+
+
 def comparison(folder: Path, rows: list[dict[str, Any]]) -> Path:
     """DIR with compare.json and a run folder for each row."""
     folder.mkdir(parents=True, exist_ok=True)
