@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import platform
 import shlex
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from parties.earlier import read_complete
 from parties.simulation import Simulation, simulate
 from secure_fair.errors import RunError, SettingsError
 from secure_fair.fairness import methods, verdict
@@ -76,22 +76,29 @@ def compare(
 
     With several seeds a private release is made for the first and reused by the others: features of the frozen
     backbone do not depend on the seed, and every row says the epsilon of the release that it uses. A run that is
-    complete is not run again. Raises what an arm raises; what was finished stays.
+    complete is not run again; RunError, before anything is run, when one was made with other settings. Raises what an
+    arm raises; what was finished stays.
     """
+    folders = {arm: out / "runs" / arm.name for arm in chosen}
+    complete = {
+        arm: read_complete(run, _seeded(settings, arm.seed))
+        for arm, run in folders.items()
+        if (run / "summary.json").exists()
+    }
     out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     released: dict[str, Path] = {}
     erm: dict[int, Path] = {}
     unaware: dict[int, dict[str, Any]] = {}
     for number, arm in enumerate(chosen, start=1):
-        run = out / "runs" / arm.name
+        run = folders[arm]
         say(f"arm {number} of {len(chosen)}: {arm.name}")
         own = (*overrides, f"training.seed={arm.seed}")
-        seeded = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": arm.seed})})
-        if run.exists() and not (run / "summary.json").exists():
+        seeded = _seeded(settings, arm.seed)
+        if arm not in complete and run.exists():
             shutil.rmtree(run)  # what an interrupted arm left; the arm starts anew, and its ledger with it
-        if (run / "summary.json").exists():
-            row = json.loads((run / "summary.json").read_text())
+        if arm in complete:
+            row = complete[arm]
         elif arm.release is None:
             row = run_plaintext(seeded, arm.method, settings.attributes.file, run, functools.partial(steps, arm.name))
         else:
@@ -119,6 +126,10 @@ def compare(
     by_arm.write_csv(rows, out / "compare.csv")
     plot_curves(rows, out)
     return result
+
+
+def _seeded(settings: Settings, seed: int) -> Settings:
+    return settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})})
 
 
 def environment() -> dict[str, Any]:

@@ -8,10 +8,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+import tomli_w
 
-from parties.comparison import arms
-from secure_fair.errors import SettingsError
+from parties.comparison import Arm, arms, compare
+from secure_fair.errors import RunError, SettingsError
+from secure_fair.settings import Settings, load, parse
 from tests.parties.world import Command, write_settings
+from tests.report.world import demo_rows, run_files
 
 ARMS = ["erm-plaintext", "orth-plaintext", "orth-gradient", "orth-moment"]
 
@@ -65,6 +68,58 @@ def test_two_seeds_side_by_side(tmp_path: Path, data: Path) -> None:
     page = (out / "report.html").read_text()
     for text in ("Training curves", "opened 5 times", "moment with noise: opened once", "once for all seeds"):
         assert text in page, text
+
+
+def left_complete(out: Path) -> tuple[list[Arm], Settings]:
+    """The committed demo's ERM and moment arms, as an earlier call has left them in OUT."""
+    chosen = [Arm("erm", None, 0), Arm("orth", "moment", 0)]
+    rows = demo_rows()
+    for arm, row in zip(chosen, (rows[0], rows[3]), strict=True):
+        row["arm"] = "plaintext" if arm.release is None else "secure"
+        run_files(out / "runs" / arm.name, row)
+        (out / "runs" / arm.name / "summary.json").write_text(json.dumps(row))
+    return chosen, parse(Settings, rows[0]["config"], "the demo's")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("privacy.epsilon=8.0", r"privacy\.epsilon = 2\.0, and now it is 8\.0"),
+        ("training.epochs=99", r"training\.epochs = 3, and now it is 99"),
+        ("fairness.weight=5.0", r"fairness\.weight = None, and now it is 5\.0"),
+        ('attributes.columns=["Young"]', r"attributes\.columns = \['Male'\], and now it is \['Young'\]"),
+        ('data.root="elsewhere"', r"data\.root = .*demo/prepared/developer, and now it is .*/elsewhere"),
+        ("network.timeout_seconds=5.0", None),
+        ("data.workers=3", None),
+    ],
+)
+def test_a_complete_arm_of_other_settings_is_not_taken(tmp_path: Path, override: str, said: str | None) -> None:
+    """The first setting that differs is named, and nothing is run or removed; where none does, nothing is run."""
+    out, file = tmp_path / "cmp", tmp_path / "settings.toml"
+    chosen, before = left_complete(out)
+    table = before.model_dump(mode="json", exclude_none=True)
+    for section, key in (("data", "root"), ("attributes", "file")):
+        table[section][key] = str(Path(table[section][key]).resolve())  # the same place, said in another way
+    file.write_text(tomli_w.dumps(table))
+    asked = load(file, (override,))
+    if said is None:
+        found = compare(asked, file, (), chosen, out, print, lambda *_: None)
+        assert [row["run"] for row in found["rows"]] == [f"runs/{arm.name}" for arm in chosen]
+        return
+    (out / "runs" / "orth-plaintext-seed0").mkdir()  # of an arm that was interrupted
+    files = sorted(out.rglob("*"))
+    with pytest.raises(RunError, match=said) as caught:
+        compare(asked, file, (), [Arm("orth", None, 0), *chosen], out, print, lambda *_: None)
+    assert "name another --out, or remove" in str(caught.value)
+    assert sorted(out.rglob("*")) == files
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"config": {"training": {"epoch": 1}}}'])
+def test_a_summary_that_says_nothing_is_not_taken(tmp_path: Path, text: str) -> None:
+    chosen, before = left_complete(tmp_path)
+    (tmp_path / "runs" / chosen[0].name / "summary.json").write_text(text)
+    with pytest.raises(RunError, match="made anew"):
+        compare(before, tmp_path / "x.toml", (), chosen, tmp_path, print, lambda *_: None)
 
 
 @pytest.mark.parametrize(("method", "release"), [("orht", "gradient"), ("orth", "momnt")])
