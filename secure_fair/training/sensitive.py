@@ -38,8 +38,8 @@ def train_sensitive(
     """Train a LoRA on the frozen backbone to predict each attribute [N, K] (one-hot or soft) by its own softmax.
 
     Uses the sections [model], [lora] and [training]; the model's classes are the categories of all attributes. In a
-    deployment the auditor's `training.seed` is its own secret: it gives the factors' start. persons: of each
-    image; where given, DP-SGD (secure_fair.training.private). Raises RunError when the loss is not finite.
+    deployment the auditor's `training.seed` is its own secret: it gives the factors' start. persons: of each image;
+    where given, DP-SGD (secure_fair.training.private). Raises RunError when the loss is not finite.
     """
     options = settings.training
     if options.threads:
@@ -75,9 +75,8 @@ def train_sensitive(
                 ),
                 start=torch.zeros((), device=chosen),
             )
-            if not private and not torch.isfinite(
-                loss
-            ):  # private: nobody may be told, and there the gradient is dropped
+            # Private: such a gradient is dropped, and an error would tell of the record that has it.
+            if not private and not torch.isfinite(loss):
                 raise RunError("the sensitive LoRA's loss is not finite; lower training.learning_rate")
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
