@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from parties.audit_messages import (
     HASH_BYTES,
     OPENED,
     AuditAccepted,
+    AuditDebited,
     AuditHello,
     AuditTerms,
     id_key,
@@ -44,7 +45,6 @@ from secure_fair.settings import Settings
 from secure_fair.transport.frames import Connection
 
 MAX_REPORT_BYTES = 1 << 24
-SESSION_TEXT = 32  # hexadecimal digits of a session's name
 
 
 def run_audit_auditor(settings: Settings, policy: Policy, ledger_path: Path, out: Path, *, forever: bool) -> None:
@@ -88,6 +88,7 @@ class _Audit:
     ledger: Ledger
     links: Links
     guest: Guest
+    committed: bool = False
 
     @property
     def developer(self) -> Connection:
@@ -100,7 +101,7 @@ class _Audit:
         payload = self.developer.receive(Kind.HELLO, max_size=MAX_HELLO_BYTES, within=within)
         self.hello = AuditHello.decode(bytes(payload), self.developer.peer)
         self._decide()
-        terms = terms_of(columns, self.policy)
+        terms = self.terms = terms_of(columns, self.policy)
         self.developer.send(Kind.HELLO, terms.encode())
         self.dealer = self.links.connect("dealer")  # now: what follows may take longer than the dealer waits
         key = id_key(self.hello.nonce, terms.nonce)
@@ -115,12 +116,11 @@ class _Audit:
                 f"exact audits are for frozen sets of records; this one is {self.id_set}, and the policy's audit_sets "
                 "does not name it (`secure-fair audit freeze`)"
             )
-        self.commitment = self.table.commitment(self.ledger.derived_key("audit commitment"), columns, self.rows)
         self.lost = self._lost()
         if self.lost is None:
             self.people = self.ledger.people(self.table.people(self.rows))
             self.ledger.check(self.people, self.cost, self.policy.budget, kind=self.kind, exact=self.most)
-        accepted = AuditAccepted(PROTOCOL_VERSION, self.plan.per_person, self.commitment, self.lost is not None)
+        accepted = AuditAccepted(PROTOCOL_VERSION, self.plan.per_person, self.lost is not None)
         self.developer.send(Kind.HELLO, accepted.encode())
 
     def _decide(self) -> None:
@@ -135,6 +135,11 @@ class _Audit:
             raise RefusedError(
                 f"the developer's {self.hello.records} records are more than the auditor's table has; audit records "
                 "that both know"
+            )
+        if self.hello.records < self.policy.min_group:
+            raise RefusedError(
+                f"no count of {self.hello.records} records can reach the auditor's min_group, "
+                f"{self.policy.min_group}; audit more of them"
             )
         _ = self.hello.layout
 
@@ -166,22 +171,27 @@ class _Audit:
         source.close()
 
     def _count(self, party: Party, shape: CountShape, session: str) -> bytes:
-        """The answer: computed, debited, noised or chosen, and stored."""
+        """The answer: computed, debited, committed to, noised or chosen, and stored."""
         columns = self.settings.attributes.columns
         groups = [self.table.groups(column, self.rows) for column in columns]
         product = auditor_counts(party, shape, one_hots(groups, self.plan.groups, shape.block))
         sizes = [np.bincount(codes, minlength=k)[1:] for codes, k in zip(groups, self.plan.groups, strict=True)]
         none = torch.zeros(shape.opened[1], dtype=torch.int64)
         share = shape.complete(product, torch.from_numpy(np.concatenate(sizes)), none)
-        produce = self._exact(party, share) if self.exact else self._noised(share)
+
+        def produce() -> bytes:
+            commitment = self.table.commitment(self.ledger.derived_key("audit commitment"), columns, self.rows)
+            if not self.exact:
+                return self._answer(commitment, b"", noised(share.numpy(), self.plan.scale(self.cost)))
+            self._commit(commitment)  # now: the developer opens nothing to us before
+            visible = self._visible(party, share)
+            return self._answer(commitment, visible.astype(np.uint8).tobytes(), share.numpy()[visible])
+
         request, budget = self._request(session), self.policy.budget
         return self.ledger.answer(self.kind, request, self.people, self.cost, budget, produce, exact=self.most)
 
-    def _noised(self, share: torch.Tensor) -> Callable[[], bytes]:
-        return lambda: self._answer(None, noised(share.numpy(), self.plan.scale(self.cost)))
-
-    def _exact(self, party: Party, share: torch.Tensor) -> Callable[[], bytes]:
-        """Exact counts of the cells that are large enough under the noise of both parties.
+    def _visible(self, party: Party, share: torch.Tensor) -> np.ndarray:
+        """Of an exact audit, the cells that are large enough under the noise of both parties.
 
         The developer has noised what we see, and does not know our noise: neither of us reads a count off the test.
         """
@@ -191,19 +201,25 @@ class _Audit:
         tested = noised(seen.numpy(), threshold_scale(self.policy.min_group) * layout.largest).astype(np.float64)
         columns = self.settings.attributes.columns
         tables = tables_of(columns, self.policy)
-        visible = shown(layout.people(tested), tables, self.policy.min_group)
-        return lambda: self._answer(visible, share.numpy()[visible])
+        return shown(layout.people(tested), tables, self.policy.min_group)
 
-    def _answer(self, visible: np.ndarray | None, share: np.ndarray) -> bytes:
-        """What is stored and sent: for an exact audit which counts are open, then our share of them."""
-        mask = b"" if visible is None else visible.astype(np.uint8).tobytes()
-        return mask + np.ascontiguousarray(share, dtype="<i4").tobytes()
+    def _answer(self, commitment: str, bits: bytes, share: np.ndarray) -> bytes:
+        """What is stored and sent: the commitment, for an exact audit which counts are open, our share of them."""
+        return b"\n".join((commitment.encode(), bits + np.ascontiguousarray(share, dtype="<i4").tobytes()))
 
     def _send(self, party: Party, answer: bytes) -> None:
+        commitment, _, rest = answer.partition(b"\n")
+        self._commit(commitment.decode())
         size = int(np.prod(self.plan.shape)) if self.exact else 0
-        self.developer.send(Kind.HELLO, answer[:size])
-        share = torch.frombuffer(bytearray(answer[size:]), dtype=torch.int32) if len(answer) > size else torch.empty(0)
+        self.developer.send(Kind.HELLO, rest[:size])
+        share = torch.frombuffer(bytearray(rest[size:]), dtype=torch.int32) if len(rest) > size else torch.empty(0)
         open_words(party, OPENED, share.to(torch.int32))
+
+    def _commit(self, commitment: str) -> None:
+        """Bind ourselves, once, in front of a developer who has been debited."""
+        if not self.committed:
+            self.developer.send(Kind.HELLO, AuditDebited(PROTOCOL_VERSION, commitment).encode())
+            self.committed = True
 
     def _request(self, session: str) -> bytes:
         return request_digest(
@@ -211,14 +227,17 @@ class _Audit:
                 "release": self.kind,
                 "session": session,
                 "ids": self.id_set,
-                "table": self.commitment,
-                "columns": self.settings.attributes.columns,
-                "predictions": self.hello.predictions,
+                "asked": asdict(replace(self.hello, nonce="", earlier="")),
+                "terms": asdict(replace(self.terms, nonce="")),
+                "per_person": self.plan.per_person,
             }
         )
 
     def _lost(self) -> bytes | None:
-        """The stored answer of the session that the developer names, if it was about the same table and records."""
+        """The stored answer of the session that the developer names, if it was to the same question.
+
+        It is about the table as it was then, commitment included: whether there is one depends on no attribute.
+        """
         return self.ledger.stored(self._request(self.hello.earlier)) if self.hello.earlier else None
 
 

@@ -17,6 +17,7 @@ from parties.audit_messages import (
     MAX_TERMS_BYTES,
     OPENED,
     AuditAccepted,
+    AuditDebited,
     AuditHello,
     AuditTerms,
     id_key,
@@ -134,11 +135,6 @@ class _Audit:
         hashes = self._predictions.ids.keyed(id_key(hello.nonce, self.terms.nonce))
         self._auditor.send(Kind.RECORDS, memoryview(hashes).cast("B"))
         self.accepted = AuditAccepted.decode(self._hello(), "auditor")
-        expected = self._settings.audit.commitment
-        if expected is not None and expected != self.accepted.commitment:
-            raise RefusedError(
-                "the auditor's table is not the one that audit.commitment names; ask the auditor what it changed"
-            )
         self.plan = AuditPlan(layout, self.terms.groups, len(self._predictions), self.accepted.per_person)
 
     @property
@@ -171,11 +167,12 @@ class _Audit:
             totals = torch.from_numpy(self._predictions.totals)
             share = shape.complete(product, torch.zeros(shape.kept, dtype=torch.int64), totals)
             _Lost(self._source.session, self._salt, share).save(self._out)
-            if self.exact:
-                # The auditor tests its threshold on this; what it must not read in it is hidden by noise of ours.
-                scale = threshold_scale(self._settings.audit.smallest_cell) * layout.largest
-                open_to_auditor(party, torch.from_numpy(noised(share.numpy(), scale)))
         counted = time.perf_counter()
+        self._commitment = self._committed()
+        if self.exact and not lost:
+            # The auditor tests its threshold on this; what it must not read in it is hidden by noise of ours.
+            scale = threshold_scale(self._settings.audit.smallest_cell) * layout.largest
+            open_to_auditor(party, torch.from_numpy(noised(share.numpy(), scale)))
         bits = self._auditor.receive(Kind.HELLO, size=share.numel() if self.exact else 0)
         answered = time.perf_counter()
         result = self._opened(party, share, np.frombuffer(bits, dtype=np.uint8).astype(bool))
@@ -190,6 +187,16 @@ class _Audit:
             "rows": len(self._predictions),
         }
         return result, cost
+
+    def _committed(self) -> str:
+        """What the auditor has bound itself to. Raises RefusedError if it is not the table of `audit.commitment`."""
+        commitment = AuditDebited.decode(self._hello(), "auditor").commitment
+        if self._settings.audit.commitment not in (None, commitment):
+            raise RefusedError(
+                "the auditor's table is not the one that audit.commitment names, or the records, attributes or "
+                "categories are others; ask the auditor what it changed"
+            )
+        return commitment
 
     def _opened(self, party: Party, share: torch.Tensor, visible: np.ndarray) -> Opened:
         """visible: of an exact audit, which counts are open."""
@@ -217,7 +224,7 @@ class _Audit:
             "noise_scale": self.scale,
             "records_per_person": self.accepted.per_person,
             "min_group": self.terms.smallest,
-            "commitment": self.accepted.commitment,
+            "commitment": self._commitment,
             "predictions": self._predictions.digest(self._salt),
             "shared_with_auditor": self.terms.to_both,
         }

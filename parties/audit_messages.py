@@ -3,7 +3,15 @@
 1. dev -> aud HELLO    AuditHello        what is asked for
 2. aud -> dev HELLO    AuditTerms        what the policy says, and the categories
 3. dev -> aud RECORDS  a keyed hash of each record's id, 8 bytes, in the order of the rows that follow
-4. aud -> dev HELLO    AuditAccepted     the most records of one person, and the commitment to the table
+4. aud -> dev HELLO    AuditAccepted     the most records of one person
+5. dev <> aud MASKED   the product of protocols/counts.py, unless a stored answer follows
+6. aud -> dev HELLO    AuditDebited      the commitment to the table, when everybody has been debited
+7. dev -> aud OPEN     in an exact audit: the counts under the developer's noise
+8. aud -> dev HELLO    in an exact audit: which counts are open
+9. aud -> dev OPEN     the counts
+
+The commitment comes after the debit, since it says exactly whether the table has changed; and before anything is
+opened to the auditor, since that is what it binds.
 """
 
 from __future__ import annotations
@@ -70,8 +78,15 @@ class AuditAccepted(Message):
 
     protocol: int
     per_person: int
-    commitment: str
     stored: bool  # the answer of `earlier` follows at once
+
+
+@dataclass(frozen=True)
+class AuditDebited(Message):
+    """The people have been debited, and the auditor is bound to its table."""
+
+    protocol: int
+    commitment: str
 
 
 def require_list(settings: Settings) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from secure_fair.errors import ProtocolError
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 MAX_HELLO_BYTES = 65536
 NONCE_BYTES = 16
 MAX_TEXT = 200  # characters of a text in a hello

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,12 +84,17 @@ class AuditTable:
         return found
 
     def commitment(self, key: bytes, columns: Sequence[str], rows: Rows) -> str:
-        """Binds the auditor to these values before it sees a masked prediction; without the key it tells nothing.
+        """Binds the auditor to these records' values; the same for the same values, and so shows a change.
 
-        The same for the same values and key: a developer sees when the table was changed between two audits.
+        Its key is that of one question: these ids in this order, these columns and categories. So (HMAC-SHA256 being
+        pseudorandom) no two questions' commitments say anything about each other; with one key for all, equal
+        commitments would be equal attributes. Of one question they say exactly whether a value has changed: that is
+        for who has been debited.
         """
-        digest = hmac.new(key, b"audit table\0", hashlib.sha256)
-        digest.update("\0".join(columns).encode())
+        base = {part: self.categories[part] for column in columns for part in column.split(CROSS)}
+        question = {"ids": self.ids.take(rows).digest(), "columns": list(columns), "categories": base}
+        own = hmac.digest(key, b"audit table\0" + json.dumps(question, sort_keys=True).encode(), "sha256")
+        digest = hmac.new(own, digestmod=hashlib.sha256)
         for column in columns:
             digest.update(self.groups(column, rows).astype("<i4").data)
         return f"sha256:{digest.hexdigest()}"

@@ -117,7 +117,7 @@ class Ledger:
         if reservation.answer is not None:
             return reservation.answer
         answer = produce()
-        self.commit_answer(reservation, answer)
+        self.commit_answer(reservation, answer, exact=exact)
         return answer
 
     def reserve(
@@ -132,8 +132,8 @@ class Ledger:
     ) -> Reservation:
         """Debit each person once with `cost`, or nobody (BudgetError); an answered request costs nothing.
 
-        exact: at most so many releases of this kind, and of nobody who has a bounded account: their budget would be
-        void. Whoever was in one has none from then on.
+        exact: at most so many answers of this kind, and of nobody who has a bounded account: their budget would be
+        void. Whoever was in one, answered or not, has none from then on.
 
         A request that was debited and not answered (a crash) is debited again. An unbounded cost (`gradient`) is
         recorded and not limited: allowing it is the policy's decision, and ends its people's bounded budget.
@@ -171,9 +171,13 @@ class Ledger:
             if exact is not None:
                 self._require_exact(kind, len(hashes), exact)
 
-    def commit_answer(self, reservation: Reservation, answer: bytes) -> None:
-        """Store the answer durably; send it after this returns, not before."""
+    def commit_answer(self, reservation: Reservation, answer: bytes, *, exact: int | None = None) -> None:
+        """Store the answer durably; send it after this returns, not before. `exact` as for `reserve`."""
         with self._store.writing():
+            if exact is not None:  # another process may have answered meanwhile
+                query = "SELECT kind FROM releases WHERE id = ?"
+                kind = self._db.execute(query, [reservation.release]).fetchone()[0]
+                self._require_fewer(kind, exact)
             self._db.execute("UPDATE releases SET answer = ? WHERE id = ?", [answer, reservation.release])
 
     def people(self, persons: Iterable[str]) -> People:
@@ -239,7 +243,12 @@ class Ledger:
                 f"{accounts} of {persons} people in the request have a privacy budget in the ledger, which exact "
                 "counts would void; audit people who are in no private release, or ask for a noised audit"
             )
-        done = self._db.execute("SELECT count(*) FROM releases WHERE kind = ?", [kind]).fetchone()[0]
+        self._require_fewer(kind, most)
+
+    def _require_fewer(self, kind: str, most: int) -> None:
+        """What was debited and never answered has not left: it does not count."""
+        query = "SELECT count(*) FROM releases WHERE kind = ? AND answer IS NOT NULL"
+        done = self._db.execute(query, [kind]).fetchone()[0]
         if done >= most:
             raise BudgetError(
                 f"these records were audited exactly {done} times, and the policy's max_audits is {most}; each more "

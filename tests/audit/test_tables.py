@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,17 @@ def test_a_commitment_binds_to_the_values(tmp_path: Path) -> None:
     named = [table.commitment(b"key", ["Sex"], rows) for table in (first, same, other)]
     assert named[0] == named[1] != named[2]
     assert named[0] != first.commitment(b"other key", ["Sex"], rows)
+
+
+def test_commitments_to_equal_values_of_different_people_differ(tmp_path: Path) -> None:
+    """Also in another order of the same people, which a developer chooses, and under other categories."""
+    table = attributes(write(tmp_path / "a.csv", "id,Sex\n" + "".join(f"r{i:02d},f\n" for i in range(20))), "Sex")
+    questions = [np.array(rows) for rows in ([0], [1], [0, 1], [1, 0], [2, 3])]
+    named = [table.commitment(b"key", ["Sex"], rows) for rows in questions]
+    named += [table.commitment(b"key", ["Sex*Sex"], np.array([0]))]
+    renamed = replace(table, categories={"Sex": ("female", "male")})
+    named += [renamed.commitment(b"key", ["Sex"], np.array([0]))]
+    assert len(set(named)) == len(named)
 
 
 def test_a_set_of_records_has_one_name(tmp_path: Path) -> None:

@@ -66,6 +66,15 @@ class Audits:
             writer.writerows(zip(*(values[column] for column in columns), strict=True))
         return file
 
+    def one(self, person: int) -> None:
+        """The developer's table has this record only."""
+        self.predictions.write_text(f"id,label,prediction\n{self.truth['id'][person]},1,1\n")
+
+    def flip(self, person: int) -> None:
+        """The auditor changes one value of its table."""
+        self.truth["Sex"][person] = "f" if self.truth["Sex"][person] == "m" else "m"
+        self.write("attributes.csv", "id", "Sex", "Age")
+
     @property
     def ledger(self) -> Path:
         return self.folder / "ledger.sqlite"
@@ -153,6 +162,14 @@ class Audits:
 @pytest.fixture
 def audits(tmp_path: Path, start: Start, deployment: Deployment) -> Callable[..., Audits]:
     return lambda **policy: Audits(tmp_path, start, deployment, policy)
+
+
+def lose(place: Audits) -> None:
+    """An audit whose developer could not write its result, in the folder `again`."""
+    in_the_way = place.folder / "again" / "developer" / "audit.json"
+    in_the_way.mkdir(parents=True)
+    assert codes(place.run(out="again"))["developer"] == 1
+    in_the_way.rmdir()
 
 
 def codes(commands: Mapping[str, Command]) -> dict[str, int | None]:
@@ -261,10 +278,7 @@ def test_exact_counts_of_other_records_are_refused(audits: Callable[..., Audits]
 def test_a_lost_answer_is_sent_once_more(audits: Callable[..., Audits]) -> None:
     """The developer could not write its result: the same folder gets the same bytes, and nobody is debited again."""
     place = audits()
-    in_the_way = place.folder / "again" / "developer" / "audit.json"
-    in_the_way.mkdir(parents=True)
-    assert codes(place.run(out="again"))["developer"] == 1
-    in_the_way.rmdir()
+    lose(place)
     commands = place.run(out="again")
     assert codes(commands) == ENDED, [command.text for command in commands.values()]
     assert place.debits() == [("audit", RECORDS, True)]
@@ -274,18 +288,60 @@ def test_a_lost_answer_is_sent_once_more(audits: Callable[..., Audits]) -> None:
     assert not (place.folder / "again" / "developer" / "audit_share.npz").exists()
 
 
-def test_a_lost_answer_is_not_sent_about_another_table(audits: Callable[..., Audits]) -> None:
-    """The auditor has mended a value since: what is asked for again is another audit, and debited."""
-    place = audits()
-    in_the_way = place.folder / "again" / "developer" / "audit.json"
-    in_the_way.mkdir(parents=True)
-    assert codes(place.run(out="again"))["developer"] == 1
-    in_the_way.rmdir()
-    place.truth["Sex"][0] = "f" if place.truth["Sex"][0] == "m" else "m"
-    place.write("attributes.csv", "id", "Sex", "Age")
+def test_a_lost_answer_says_nothing_about_the_table_of_today(audits: Callable[..., Audits]) -> None:
+    """The auditor has mended a value since. If the answer depended on that, it would tell it at no cost."""
+    place = audits(epsilon="100.0")
+    assert codes(place.run()) == ENDED
+    lose(place)
+    place.flip(0)
     commands = place.run(out="again")
     assert codes(commands) == ENDED, [command.text for command in commands.values()]
     assert place.debits() == [("audit", RECORDS, True)] * 2
+    assert place.report("again")["privacy"]["commitment"] == place.report("run1")["privacy"]["commitment"]
+
+
+def test_a_lost_answer_is_sent_to_the_same_question_only(audits: Callable[..., Audits]) -> None:
+    """Else a report would state an epsilon, and intervals, that the noise in its counts was not made for."""
+    place = audits(epsilon="100.0")
+    place.settings = f"{SETTINGS}[privacy]\nepsilon = 1.0\n"
+    lose(place)
+    place.settings = f"{SETTINGS}[privacy]\nepsilon = 20.0\n"
+    commands = place.run(out="again")
+    assert codes(commands) == ENDED, [command.text for command in commands.values()]
+    assert place.debits() == [("audit", RECORDS, True)] * 2
+    report = place.report("again")
+    assert report["privacy"]["epsilon"] == 20.0
+    true = place.counts("Sex")
+    errors = [report["counts"]["Sex"][group][cell] - true[group][cell] for group in true for cell in true[group]]
+    assert np.abs(errors).max() < 7 * report["privacy"]["noise_scale"]  # epsilon 1: a scale ten times as large
+    log = place.folder / "again" / "developer" / "disclosures.jsonl"
+    first, second = (json.loads(line)["sha256"] for line in log.read_text().splitlines())
+    assert first != second
+
+
+def test_commitments_tell_no_attribute(audits: Callable[..., Audits]) -> None:
+    """Audits of one record each: the commitments of people with equal attributes are unrelated, and each is paid for.
+
+    Of one question they are equal until the auditor changes its table.
+    """
+    place = audits(epsilon="100.0", min_group="1")
+    place.settings = '[attributes]\ncolumns = ["Sex"]\n[audit]\nclasses = ["0", "1"]\nsmallest_cell = 1\n'
+    place.categories = 'Sex = ["f", "m"]\n'
+    sex = place.truth["Sex"]
+    first, second = np.flatnonzero(sex == sex[0])[:2]
+    told = []
+    for person in (first, second, first):
+        place.one(person)
+        assert codes(place.run()) == ENDED
+        told.append(place.report()["privacy"]["commitment"])
+    assert told[0] == told[2] != told[1]
+    assert len(place.debits()) == 3
+
+    place.flip(first)
+    commands = place.run(audit__commitment=json.dumps(told[0]))
+    assert "not the one that audit.commitment names" in commands["developer"].errors[0]
+    assert place.opened() == []
+    assert len(place.debits()) == 4
 
 
 def test_the_developers_noise_does_not_drown_the_auditors_test(audits: Callable[..., Audits]) -> None:
@@ -344,16 +400,12 @@ def test_both_get_the_result_if_both_agree(audits: Callable[..., Audits]) -> Non
 
 BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown ids": ({}, "auditor", "1 of 600 record ids are not in the auditor's table"),
+    "few records": ({}, "auditor", "no count of 19 records can reach the auditor's min_group, 20"),
     "other settings": ({"privacy__epsilon": 1.0}, "auditor", "different settings"),
     "other categories": (
         {"audit__categories": '{ Sex = ["f", "m", "x"] }'},
         "developer",
         "the auditor's categories of Sex are f, m, and not those of audit.categories",
-    ),
-    "another table": (
-        {"audit__commitment": f'"sha256:{64 * "0"}"'},
-        "developer",
-        "the auditor's table is not the one that audit.commitment names",
     ),
     "labels outside": ({"audit__classes": '["1", "2"]'}, "developer", "label '0' is not one of 1, 2"),
 }
@@ -363,6 +415,8 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
 def test_what_does_not_fit_is_refused_before_anything_is_opened(audits: Callable[..., Audits], case: str) -> None:
     changed, role, told = BAD[case]
     place = audits()
+    if case == "few records":
+        place.predictions.write_text("".join(place.predictions.read_text().splitlines(keepends=True)[:20]))
     if case == "unknown ids":
         place.write("predictions.csv", "id", "label", "prediction", id=["stranger", *place.truth["id"][1:]])
     # A table is read before anybody is asked, so the others wait for a developer that does not come.

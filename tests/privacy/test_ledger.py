@@ -74,6 +74,18 @@ def test_a_list_of_people_is_debited_as_the_people_are(ledger: Ledger) -> None:
     assert [release.persons for release in ledger.releases()] == [len(PERSONS)]
 
 
+def test_an_exact_request_that_was_not_answered_does_not_count(ledger: Ledger) -> None:
+    """Nothing has left; but of two that began only one is answered."""
+    kind, asked = "audit exact x", (PERSONS, UNBOUNDED_COST, BUDGET)
+    first, second = (ledger.reserve(kind, name, *asked, exact=1) for name in (b"1", b"2"))
+    ledger.commit_answer(second, b"second", exact=1)
+    with pytest.raises(BudgetError, match="audited exactly 1 times"):
+        ledger.commit_answer(first, b"first", exact=1)
+    with pytest.raises(BudgetError, match="audited exactly 1 times"):
+        ledger.reserve(kind, b"3", *asked, exact=1)
+    assert [release.answered for release in ledger.releases()] == [False, True]
+
+
 def test_the_order_of_keys_does_not_make_another_request() -> None:
     assert request_digest({"a": 1, "b": [2]}) == request_digest({"b": [2], "a": 1})
     assert request_digest({"ids": ["a", "b"]}) != request_digest({"ids": ["b", "a"]})
@@ -171,7 +183,7 @@ class DebitAfter(Ledger):
 class NeverStored(Ledger):
     """Mutant: hands the answer out without having stored it."""
 
-    def commit_answer(self, reservation, answer):  # type: ignore[no-untyped-def]
+    def commit_answer(self, reservation, answer, *, exact=None):  # type: ignore[no-untyped-def]
         pass
 
 

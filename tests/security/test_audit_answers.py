@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from parties.audit_messages import AuditAccepted, AuditHello, AuditTerms, id_key
+from parties.audit_messages import AuditAccepted, AuditDebited, AuditHello, AuditTerms, id_key
 from parties.messages import PROTOCOL_VERSION
 from secure_fair import settings
 from secure_fair.audit.columns import read_ids
@@ -67,6 +67,7 @@ class Office:
             dealer.send(Kind.SEED, bytes(SESSION_BYTES) + bytes(SEED_BYTES))
             developer.send(Kind.MASKED, bytes(4 * RECORDS * COLUMNS))
             developer.receive(Kind.MASKED)
+            AuditDebited.decode(bytes(developer.receive(Kind.HELLO)), "auditor")
             developer.receive(Kind.HELLO, size=0)
             answer = bytes(developer.receive(Kind.OPEN))
             dealer.receive(Kind.END)
