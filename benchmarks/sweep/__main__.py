@@ -2,7 +2,7 @@
 
 Trains every arm for every seed, one after the other. FOLDER keeps the faces and a log of what is finished, which is
 not done again: the command may be interrupted and given again. With `--only SEED` it trains that seed and writes no
-FILE, so that seeds can be trained beside each other before they are put together.
+FILE, so that seeds can be trained beside each other; `--table-only` trains nothing and makes FILE of what is finished.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,11 @@ from secure_fair.files import write_json
 VERSION = 1
 
 
-def make(sweep: Sweep, file: Path, work: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run what is not finished, write FILE and return what it holds. Raises RunError for another sweep's FOLDER."""
-    rows = [row for number in range(sweep.seeds) for row in run(sweep, number, work, say)]
+def write(sweep: Sweep, file: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """FILE of these rows, which it returns. Raises RunError where an arm has not been trained once."""
+    lacking = {arm.name for arm in sweep.arms()} - {row["arm"] for row in rows}
+    if lacking:
+        raise RunError(f"{len(lacking)} arms have no training yet; let the sweep run on")
     command = shlex.join(["python", "-m", "benchmarks.sweep", *sys.argv[1:]])
     found = {
         "version": VERSION,
@@ -45,25 +47,33 @@ def make(sweep: Sweep, file: Path, work: Path, say: Callable[[str], None]) -> di
 
 
 def run(sweep: Sweep, number: int, work: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """One seed's rows; its log is written after each training. Raises RunError."""
+    """Train what is missing of one seed; returns its rows. The log is written after each training."""
     work.mkdir(parents=True, exist_ok=True)
-    log = work / f"seed-{number}.json"
-    about = _about(sweep)
-    kept = json.loads(log.read_text()) if log.exists() else {**about, "rows": []}
-    if {name: kept[name] for name in about} != about:
-        raise RunError(f"{work}: holds a sweep of other images or another base; name another --work")
-    done = {row["arm"]: row for row in kept["rows"]}
-    arms = sweep.arms()
-    missing = [arm for arm in arms if arm.name not in done]
+    done = {row["arm"]: row for row in finished(sweep, number, work)}
+    missing = [arm for arm in sweep.arms() if arm.name not in done]
     seed = Seed(sweep, number, work) if missing else None
     for count, arm in enumerate(missing, start=1):
         assert seed is not None  # noqa: S101
         row = {"seed": number, "arm": arm.name, **seed.train(arm)}
         done[arm.name] = row
-        write_json(log, {**about, "rows": list(done.values())})
+        write_json(_log(work, number), {**_about(sweep), "rows": list(done.values())})
         bias, utility = (row["val"][metric] for metric in (choice.BIAS, choice.UTILITY))
         say(f"seed {number}, {count} of {len(missing)}: {arm.name}: {utility:.3f}, {bias:.3f}")
-    return [done[arm.name] for arm in arms]
+    return list(done.values())
+
+
+def finished(sweep: Sweep, number: int, work: Path) -> list[dict[str, Any]]:
+    """The rows of one seed that are there. Raises RunError for those of another sweep."""
+    about, log = _about(sweep), _log(work, number)
+    kept = json.loads(log.read_text()) if log.exists() else {**about, "rows": []}
+    if {name: kept[name] for name in about} != about:
+        raise RunError(f"{work}: holds a sweep of other images or another base; name another --work")
+    own = {arm.name for arm in sweep.arms()}
+    return [row for row in kept["rows"] if row["arm"] in own]
+
+
+def _log(work: Path, number: int) -> Path:
+    return work / f"seed-{number}.json"
 
 
 def _about(sweep: Sweep) -> dict[str, Any]:
@@ -84,12 +94,17 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--seeds", type=int, default=Sweep.seeds)
     parser.add_argument("--only", type=int, metavar="SEED")
+    parser.add_argument("--table-only", action="store_true")
     chosen = parser.parse_args()
     sweep = Sweep(seeds=chosen.seeds)
-    if chosen.only is None:
-        make(sweep, chosen.out, chosen.work, _say)
-    else:
+    if chosen.only is not None:
         run(sweep, chosen.only, chosen.work, _say)
+        return
+    rows = []
+    for number in range(sweep.seeds):
+        given = (sweep, number, chosen.work)
+        rows += finished(*given) if chosen.table_only else run(*given, _say)
+    write(sweep, chosen.out, rows)
 
 
 def _say(text: str) -> None:

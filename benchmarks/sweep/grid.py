@@ -66,16 +66,16 @@ class Axis:
 
 AXES = (
     *(Axis(RATE, (1e-4, 5e-4, 1e-3, 2e-3, 4e-3), method) for method in ("erm", "orth", "adv")),
-    Axis(RANK, (2, 4, 8, 16), "orth"),
-    Axis(TARGETS, (("qkv",), ("qkv", "proj"), ("qkv", "proj", "fc1", "fc2")), "orth"),
     Axis(WEIGHT, (300.0, 1000.0, 3000.0, 10000.0), "orth"),
     Axis(WEIGHT, (3.0, 10.0, 30.0, 100.0), "adv"),
+    Axis(WEIGHT, (1000.0, 10000.0, 100000.0), "orth", "moment"),
+    Axis(WEIGHT, (1000.0, 10000.0, 100000.0), "orth", "randomized-response"),
     Axis(WEIGHT, (3.0, 10.0, 30.0), "ent"),
     Axis(WEIGHT, (0.5, 1.0, 2.0), "unl"),
     Axis(WEIGHT, (1.0, 10.0, 100.0), "orth-adapter"),
-    Axis(WEIGHT, (1000.0, 10000.0, 100000.0), "orth", "moment"),
-    Axis(WEIGHT, (1000.0, 10000.0, 100000.0), "orth", "randomized-response"),
     Axis(WEIGHT, (3.0, 10.0, 30.0), "adv", "moment"),
+    Axis(RANK, (2, 4, 8, 16), "orth"),
+    Axis(TARGETS, (("qkv",), ("qkv", "proj"), ("qkv", "proj", "fc1", "fc2")), "orth"),
 )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from benchmarks.sweep import choice
-from benchmarks.sweep.__main__ import make, run
+from benchmarks.sweep.__main__ import finished as log_of
+from benchmarks.sweep.__main__ import run, write
 from benchmarks.sweep.grid import AXES, BASE, RANK, RATE, WEIGHT, Arm, Axis, Sweep
 from benchmarks.sweep.trainings import Seed
 from secure_fair.errors import RunError
@@ -37,8 +38,9 @@ TRAININGS = 2 * 6
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("sweep")
     told: list[str] = []
-    make(SMALL, folder / "results" / "sweep.json", folder / "work", told.append)
+    rows = [row for seed in (0, 1) for row in run(SMALL, seed, folder / "work", told.append)]
     assert len(told) == TRAININGS
+    write(SMALL, folder / "results" / "sweep.json", rows)
     return folder
 
 
@@ -104,6 +106,10 @@ def test_what_is_finished_is_not_done_again(finished: Path) -> None:
     again = run(SMALL, 1, finished / "work", told.append)
     assert len(told) == 1
     assert again[:-1] == before["rows"][:-1]
+    assert log_of(SMALL, 1, finished / "work") == again
+    with pytest.raises(RunError, match="1 arms have no training"):
+        write(SMALL, finished / "sweep.json", again[:-1])
+    assert not (finished / "sweep.json").exists()
     with pytest.raises(RunError, match="another base"):
         run(Sweep(images=160), 1, finished / "work", told.append)
 
