@@ -10,6 +10,7 @@ from pathlib import Path
 # Two workers share two cores; children inherit it. Set before anything imports torch or matplotlib.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.pop("FORCE_COLOR", None)  # of a CI that wants colours: tests read what a pipe is given
 
 import hypothesis
 import psutil

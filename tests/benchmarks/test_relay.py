@@ -1,11 +1,12 @@
 """The relay against a link whose delay and bandwidth are known.
 
 Other load on the machine can only make a link look slower: lower bounds are exact, upper bounds hold for the best of
-several attempts.
+as many attempts as it takes within a minute.
 """
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 import time
@@ -17,8 +18,18 @@ import pytest
 from benchmarks.network.relay import Link, relayed
 from secure_fair.transport.tls import parse_address
 
-ATTEMPTS = 8
+ATTEMPTS = 8  # at least
 TIMEOUT = 30.0
+PATIENCE = 60.0
+
+
+def attempts(seconds: list[float], limit: float) -> Iterator[int]:
+    """ATTEMPTS, and more until one of `seconds`, which the caller fills, is within the limit."""
+    deadline = time.monotonic() + PATIENCE
+    for attempt in itertools.count():
+        if attempt >= ATTEMPTS and (min(seconds) <= limit or time.monotonic() > deadline):
+            return
+        yield attempt
 
 
 @contextmanager
@@ -47,9 +58,10 @@ def received(end: socket.socket, size: int) -> bytes:
 
 @pytest.mark.parametrize("milliseconds", [1.0, 20.0])
 def test_a_round_trip_takes_its_time(milliseconds: float) -> None:
-    seconds = []
+    seconds: list[float] = []
+    limit = milliseconds / 1000 + 0.005
     with through(Link("known", milliseconds / 1000, 1e9)) as (near, far):
-        for _ in range(ATTEMPTS):
+        for _ in attempts(seconds, limit):
             began = time.perf_counter()
             near.sendall(b"?")
             received(far, 1)
@@ -57,16 +69,18 @@ def test_a_round_trip_takes_its_time(milliseconds: float) -> None:
             received(near, 1)
             seconds.append(time.perf_counter() - began)
     assert min(seconds) >= milliseconds / 1000
-    assert min(seconds) <= milliseconds / 1000 + 0.005
+    assert min(seconds) <= limit
 
 
 @pytest.mark.parametrize("megabits", [100, 800])
 def test_bytes_come_at_the_link_s_pace_in_order_and_unchanged(megabits: int) -> None:
     data = bytes(range(256)) * 4096  # 1 MiB
     wanted = 8 * len(data) / (megabits * 1e6) + 0.005
-    seconds = []
+    seconds: list[float] = []
+    limit = 1.3 * wanted + 0.005
     with through(Link("known", 0.010, megabits * 1e6)) as (near, far):
-        for sender, receiver in ((near, far), (far, near)) * (ATTEMPTS // 2):
+        for attempt in attempts(seconds, limit):
+            sender, receiver = ((near, far), (far, near))[attempt % 2]
             sending = threading.Thread(target=sender.sendall, args=(data,))
             began = time.perf_counter()
             sending.start()
@@ -74,14 +88,15 @@ def test_bytes_come_at_the_link_s_pace_in_order_and_unchanged(megabits: int) -> 
             seconds.append(time.perf_counter() - began)
             sending.join(TIMEOUT)
     assert min(seconds) >= wanted
-    assert min(seconds) <= 1.3 * wanted + 0.005
+    assert min(seconds) <= limit
 
 
 def test_directions_do_not_slow_each_other() -> None:
     data = bytes(1 << 20)
-    both = []
+    alone = 8 * len(data) / 100e6
+    both: list[float] = []
     with through(Link("known", 0.010, 100e6)) as (near, far):
-        for _ in range(ATTEMPTS // 2):
+        for _ in attempts(both, 1.5 * alone):
             sending = [threading.Thread(target=end.sendall, args=(data,)) for end in (near, far)]
             reading = threading.Thread(target=received, args=(near, len(data)))
             began = time.perf_counter()
@@ -91,7 +106,6 @@ def test_directions_do_not_slow_each_other() -> None:
             for thread in (*sending, reading):
                 thread.join(TIMEOUT)
             both.append(time.perf_counter() - began)
-    alone = 8 * len(data) / 100e6
     assert alone <= min(both) <= 1.5 * alone
 
 

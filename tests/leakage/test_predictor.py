@@ -29,7 +29,8 @@ def test_wrong_attributes_give_no_predictor() -> None:
     features, s, y = gaussian_people(20_000, 1.5, seed=1)
     coins = np.random.default_rng(2).integers(0, 2, 10_000)
     scores = predictor.fitted(features[:10_000], y[:10_000], coins, 2, features[10_000:], y[10_000:])
-    assert auc(s[10_000:], scores) < norm.cdf(1.5 / np.sqrt(2)) - 0.02
+    # Some direction in eight, and not the right one.
+    assert 0.1 < auc(s[10_000:], scores) < norm.cdf(1.5 / np.sqrt(2)) - 0.02
 
 
 def test_the_floor_is_the_auc_of_the_difference_of_two_models() -> None:

@@ -42,7 +42,7 @@ class Trial:
     method: str = "orth"
     release: str = "gradient"
     more: tuple[str, ...] = ()
-    epochs: int = 3
+    epochs: int = 5  # the test may come a moment late, and the run must not have ended
 
     @property
     def total(self) -> int:
@@ -151,7 +151,7 @@ def hurt(trial: Trial, role: str, number: signal.Signals, step: int, *, resume: 
         command.kill()
 
 
-def reference(folder: Path, data: Path, method: str, epochs: int = 3) -> Trial:
+def reference(folder: Path, data: Path, method: str, epochs: int = 5) -> Trial:
     """An uninterrupted run, made once."""
 
     def made(partial: Path) -> None:

@@ -14,10 +14,12 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
@@ -416,15 +418,18 @@ class Deployment:
     def elsewhere(self) -> Deployment:
         """The same parties at other ports."""
         other = copy.copy(self)
-        other.addresses = self._ports()
+        other.addresses = other._ports()
         return other
 
     def _ports(self) -> dict[str, str]:
-        listeners = {role: tls.listen("127.0.0.1:0") for role in ("auditor", "dealer")}
-        addresses = {role: tls.address_of(listener) for role, listener in listeners.items()}
-        for listener in listeners.values():
-            listener.close()
-        return addresses
+        """Reserved while this object lives: bound, so that nobody is given them, and free for who asks for them."""
+        holders = [socket.socket() for _ in range(2)]
+        for holder in holders:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind(("127.0.0.1", 0))
+            weakref.finalize(self, holder.close)
+        names = [tls.address_of(holder) for holder in holders]
+        return dict(zip(("auditor", "dealer"), names, strict=True))
 
     def network(self, role: str) -> dict[str, str]:
         """The [network] section of a party's settings."""
@@ -448,7 +453,8 @@ class Deployment:
     def connect(self, peer: str) -> Connection:
         """As the developer; the peer may still be on its way."""
         context = tls.client_context(self.identities["developer"])
-        sock = tls.connect(self.addresses[peer], context, peer, self.fingerprints[peer], PATIENCE)
+        pin, busy = self.fingerprints[peer], PATIENCE if peer == "dealer" else 0.0  # a dealer may still end a run
+        sock = tls.connect(self.addresses[peer], context, peer, pin, PATIENCE, busy=busy)
         return Connection(sock, peer, timeout_seconds=PATIENCE)
 
 

