@@ -27,7 +27,7 @@ def read_complete(run: Path, settings: Settings) -> dict[str, Any]:
         raise RunError(f"{run}: of another version of this program ({error}); {again}") from None
     if unaccounted(row):
         raise RunError(f"{run}: does not say what the release it reuses has cost, so is of an older version; {again}")
-    found = difference(_facts(before), _facts(settings))
+    found = difference(facts(before), facts(settings))
     if found is not None:
         raise RunError(f"{run}: was made with {found}; ask for the same, {again}")
     return row
@@ -42,7 +42,7 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _facts(settings: Settings) -> dict[str, Any]:
+def facts(settings: Settings) -> dict[str, Any]:
     """What a training depends on; a path is what it leads to from here."""
     facts = settings.model_dump(mode="json", exclude=_ELSEWHERE)
     for section, key, path in (

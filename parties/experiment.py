@@ -9,19 +9,16 @@ import json
 import multiprocessing
 import os
 import shutil
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
 from parties.comparison import environment
-from parties.experiment_file import Experiment, Pair
+from parties.experiment_data import Steps, prepare_pair, prepared, require_same, settings_file
+from parties.experiment_file import Experiment
 from secure_fair.data.faces import start_worker
-from secure_fair.data.source import Source
 from secure_fair.errors import RunError
 from secure_fair.fairness import methods, verdict
 from secure_fair.files import write_json, write_text
@@ -29,7 +26,6 @@ from secure_fair.report.experiment import lines
 
 VERSION = 1
 Say = Callable[[str], None]
-Steps = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -52,13 +48,14 @@ def run_experiment(
 ) -> dict[str, Any]:
     """Prepare the data, choose weights on the validation split, run the grid; returns and writes OUT/results.json.
 
-    `devices` are given to the workers in turn. Raises what a run raises; what was finished stays.
+    `devices` are given to the workers in turn. RunError, before anything is written, when OUT was made from another
+    description of data or settings. Raises what a run raises; what was finished stays.
     """
+    require_same(experiment, out)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "rule.txt", experiment.rule + "\n")
     for pair in experiment.pairs:
-        _prepare(pair, experiment, out, steps)
-        _write_settings(experiment, pair, out)
+        prepare_pair(experiment, pair, out, steps)
     with _Workers(workers, devices, out, say) as pool:
         pool.run(_candidates(experiment))
         choices = _choose(experiment, out)
@@ -123,7 +120,7 @@ def _choose(experiment: Experiment, out: Path) -> dict[str, dict[str, float]]:
     found: dict[str, list[tuple[Job, dict[str, Any]]]] = {}
     for job in _candidates(experiment):
         pair = next(pair for pair in experiment.pairs if pair.name == job.pair)
-        table = read_table(_prepared(out, job.pair) / "auditor" / "attributes.csv", (pair.attribute,))
+        table = read_table(prepared(out, job.pair) / "auditor" / "attributes.csv", (pair.attribute,))
         file = _folder(out, job) / "developer" / "predictions.csv"
         found.setdefault(job.pair, []).append((job, group_metrics(file, table, pair.attribute, "val")))
     choices: dict[str, dict[str, float]] = {}
@@ -195,7 +192,7 @@ def _run(job: Job, device: str | None, out: Path) -> float:
     if folder.exists():
         shutil.rmtree(folder)  # what an interrupted run left
     folder.parent.mkdir(parents=True, exist_ok=True)
-    config = out / "data" / job.pair / "settings.toml"
+    config = settings_file(out, job.pair)
     overrides = [f"training.seed={job.seed}", f"fairness.weight={job.weight}"]
     if device is not None:
         overrides.append(f"training.device={device}")
@@ -217,62 +214,3 @@ def _run(job: Job, device: str | None, out: Path) -> float:
 
 def _folder(out: Path, job: Job) -> Path:
     return out / "runs" / job.pair / job.name
-
-
-def _prepared(out: Path, pair: str) -> Path:
-    return out / "data" / pair / "prepared"
-
-
-def _prepare(pair: Pair, experiment: Experiment, out: Path, steps: Steps) -> None:
-    """Draw or read the pair's data set and split it; what is there already is kept."""
-    from secure_fair.data.faces import FaceSettings, draw
-    from secure_fair.data.prepare import PrepareSettings, prepare
-
-    folder = out / "data" / pair.name
-    if (folder / "prepared").exists():
-        return
-    root = pair.root
-    if pair.faces is not None:
-        root = folder / "faces"
-        if not root.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            drawn = pair.faces
-            utk = {"Age": "Young", "Gender": "Male", "Race": "SkinTone"} if pair.layout == "utkface" else {}
-            faces = FaceSettings(
-                count=drawn.count,
-                seed=drawn.seed,
-                layout=pair.layout,
-                task=utk.get(pair.task, pair.task),
-                attribute=utk.get(pair.attribute, pair.attribute.partition("*")[0]),
-                correlation=drawn.correlation,
-                balanced_test=drawn.balanced_test and pair.layout == "celeba",
-                overlap=drawn.overlap,
-                size=(drawn.size, drawn.size),
-                workers=os.cpu_count() or 1,
-                shares=drawn.shares,
-                rate=drawn.rate,
-            )
-            draw(root, faces, lambda done, total: steps(f"drawing {pair.name}", done, total))
-    assert root is not None  # noqa: S101 (the file's validation: root or faces)
-    sensitive = tuple(dict.fromkeys(pair.attribute.split("*")))
-    chosen = PrepareSettings(pair.task, sensitive, pair.join, pair.person, experiment.auditor_images)
-    prepare(_source(pair, root), folder / "prepared", chosen, lambda d, t: steps(f"splitting {pair.name}", d, t))
-
-
-def _source(pair: Pair, root: Path) -> Source:
-    from secure_fair.data import celeba, utkface
-
-    return celeba.read(root) if pair.layout == "celeba" else utkface.read(root, pair.age_bins)
-
-
-def _write_settings(experiment: Experiment, pair: Pair, out: Path) -> None:
-    """The settings file that all parties of the pair's runs read. Raises RunError when it was another before."""
-    prepared = _prepared(out, pair.name).resolve()
-    content = experiment.settings.model_dump(mode="json", exclude={"network": True}, exclude_none=True)
-    content["data"]["root"] = str(prepared / "developer")
-    content["attributes"] = {"file": str(prepared / "auditor" / "attributes.csv"), "columns": [pair.attribute]}
-    text = tomli_w.dumps(content)
-    file = out / "data" / pair.name / "settings.toml"
-    if file.exists() and tomllib.loads(file.read_text()) != tomllib.loads(text):
-        raise RunError(f"{file}: made with other settings; name another --out, or remove the runs of this pair")
-    write_text(file, text)

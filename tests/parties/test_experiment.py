@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from parties import experiment
+from parties.experiment_data import prepare_pair, require_same
 from parties.experiment_file import load
-from secure_fair.errors import SettingsError
+from secure_fair.errors import RunError, SettingsError
 from tests.parties import world
 from tests.parties.test_simulate import flat
 
@@ -38,6 +40,33 @@ batch_size = 32
 device = "cpu"
 threads = 1
 """
+
+
+DATA = (
+    SMALL[: SMALL.index("[[pairs]]")]
+    + """
+[[pairs]]
+name = "drawn"
+task = "Smiling"
+attribute = "Male"
+person = true
+faces = { count = 40, correlation = 0.7, size = 32 }
+[[pairs]]
+name = "utk"
+layout = "utkface"
+task = "Age"
+attribute = "Race"
+age_bins = [40, 60]
+faces = { count = 120, size = 32 }
+[[pairs]]
+name = "read"
+task = "Smiling"
+attribute = "Tone"
+join.Tone = ["Pale_Skin", "Medium_Skin", "Dark_Skin"]
+root = "out/data/drawn/faces"
+"""
+    + SMALL[SMALL.index("[settings.data]") :]
+)
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.name)
@@ -99,7 +128,66 @@ def test_a_grid_is_run_once_and_resumed(tmp_path: Path) -> None:
     file.write_text(SMALL.replace("epochs = 1", "epochs = 2"))
     command = world.Command.start(["experiment", str(file), "--out", str(out)], tmp_path / "other")
     assert command.wait() == 1
-    assert any("made with other settings" in line for line in command.errors)
+    assert any("training.epochs = 1, and now it is 2" in line for line in command.errors)
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data that a call has made: drawn in CelebA's layout and in UTK-Face's, and read from disk."""
+    folder = tmp_path_factory.mktemp("grown")
+    (folder / "grid.toml").write_text(DATA)
+    plan = load(folder / "grid.toml")
+    for pair in plan.pairs:
+        prepare_pair(plan, pair, folder / "out", lambda *_: None)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('task = "Smiling"', 'task = "Young"', "task = Smiling, and now it is Young"),
+        ('attribute = "Male"', 'attribute = "Bangs"', "attribute = Male, and now it is Bangs"),
+        ("correlation = 0.7", "correlation = 0.6", r"faces\.correlation = 0\.7, and now it is 0\.6"),
+        ("count = 40", "count = 50", r"faces\.count = 40, and now it is 50"),
+        ("auditor_images = 0.2", "auditor_images = 0.0", r"auditor_images = 0\.2, and now it is 0\.0"),
+        ("person = true", "person = false", "person = True, and now it is False"),
+        ("join.Tone", "join.Skin", r"join\.Skin = nothing, and now it is \['Pale_Skin'"),
+        ("age_bins = [40, 60]", "age_bins = [30, 60]", r"age_bins = \[40, 60\], and now it is \[30, 60\]"),
+        ('root = "out/data/drawn/faces"', 'root = "out"', "root = .*/out/data/drawn/faces, and now it is .*/out"),
+        ("[settings.data]", "[settings.lora]\nrank = 2\n[settings.data]", r"lora\.rank = 8, and now it is 2"),
+        ("seeds = 1", "seeds = 5", None),
+        ("[1.0, 50.0]", "[1.0]", None),
+    ],
+)
+def test_data_of_another_description_are_not_taken(grown: Path, old: str, new: str, said: str | None) -> None:
+    """The key that differs is named, before anything is drawn or trained; more seeds and other weights may be asked."""
+    file, out = grown / "changed.toml", grown / "out"
+    assert old in DATA
+    file.write_text(DATA.replace(old, new, 1))
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    if said is None:
+        require_same(load(file), out)
+    else:
+        with pytest.raises(RunError, match=said):
+            experiment.run_experiment(load(file), out, print, lambda *_: None)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+@pytest.mark.parametrize("left", [("faces", "prepared", "settings.toml"), ("faces",), ("prepared",)])
+def test_data_of_unknown_making_are_not_taken(grown: Path, tmp_path: Path, left: tuple[str, ...]) -> None:
+    """An older version did not write down what it made data from; and a damaged file says nothing."""
+    folder = tmp_path / "data" / "drawn"
+    shutil.copytree(grown / "out" / "data" / "drawn", folder)
+    plan = load(grown / "grid.toml")
+    plan = plan.model_copy(update={"pairs": plan.pairs[:1]})
+    for file in folder.iterdir():
+        if file.name not in left:
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
+    for text in (None, "{", "[]", '{"version": 1}'):
+        if text is not None:
+            (folder / "made.json").write_text(text)
+        with pytest.raises(RunError, match="nobody knows what the data of drawn were made from; name another --out"):
+            require_same(plan, tmp_path)
 
 
 @pytest.mark.slow
