@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from parties.audit_kept import SHARE_FILE, Kept
 from parties.audit_messages import (
     EXACT,
     MAX_TERMS_BYTES,
@@ -32,7 +35,7 @@ from secure_fair.audit.result import Opened
 from secure_fair.audit.suppression import complement, require_size, shown
 from secure_fair.audit.write import audit_json, shared_json
 from secure_fair.errors import ProtocolError, RefusedError, SettingsError
-from secure_fair.files import replacing, write_json
+from secure_fair.files import write_json
 from secure_fair.mpc.dealing.plan import Plan
 from secure_fair.mpc.dealing.source import CorrelationSource
 from secure_fair.mpc.engine.opening import open_to_auditor, open_words
@@ -43,8 +46,6 @@ from secure_fair.privacy.accountant import gaussian_cost
 from secure_fair.privacy.disclosures import DisclosureLog
 from secure_fair.settings import Settings
 from secure_fair.transport.frames import Connection
-
-SHARE_FILE = "audit_share.npz"  # while the auditor's answer is awaited
 
 
 def run_audit_developer(settings: Settings, out: Path) -> dict[str, Any]:
@@ -83,34 +84,12 @@ def run_audit_developer(settings: Settings, out: Path) -> dict[str, Any]:
     return report
 
 
-@dataclass(repr=False)
-class _Lost:
-    """What is kept of an audit until its answer has come."""
-
-    session: str
-    salt: bytes
-    share: torch.Tensor
-
-    def save(self, out: Path) -> None:
-        salt = np.frombuffer(self.salt, np.uint8)
-        with replacing(out / SHARE_FILE) as partial, partial.open("wb") as stream:
-            np.savez(stream, session=self.session, salt=salt, share=self.share.numpy())
-
-    @staticmethod
-    def load(out: Path) -> _Lost | None:
-        if not (out / SHARE_FILE).exists():
-            return None
-        with np.load(out / SHARE_FILE, allow_pickle=False) as arrays:
-            share = torch.from_numpy(arrays["share"])
-            return _Lost(str(arrays["session"]), arrays["salt"].tobytes(), share)
-
-
 class _Audit:
     """One audit, step by step."""
 
     def __init__(self, settings: Settings, predictions: Predictions, out: Path, links: Links) -> None:
         self._settings, self._predictions, self._out, self._links = settings, predictions, out, links
-        self._lost = _Lost.load(out)
+        self._lost = Kept.load(out)
         self._salt = secrets.token_bytes(32) if self._lost is None else self._lost.salt
         self._auditor: Connection = links.connect("auditor")
 
@@ -166,13 +145,13 @@ class _Audit:
             product = developer_counts(party, shape, self._predictions.columns(shape.block))
             totals = torch.from_numpy(self._predictions.totals)
             share = shape.complete(product, torch.zeros(shape.kept, dtype=torch.int64), totals)
-            _Lost(self._source.session, self._salt, share).save(self._out)
+            kept = replace(self._lost or Kept("", self._salt, share), session=self._source.session, share=share)
+            kept.save(self._out)
         counted = time.perf_counter()
         self._commitment = self._committed()
         if self.exact and not lost:
             # The auditor tests its threshold on this; what it must not read in it is hidden by noise of ours.
-            scale = threshold_scale(self._settings.audit.smallest_cell) * layout.largest
-            open_to_auditor(party, torch.from_numpy(noised(share.numpy(), scale)))
+            open_to_auditor(party, share + self._noise(kept))
         bits = self._auditor.receive(Kind.HELLO, size=share.numel() if self.exact else 0)
         answered = time.perf_counter()
         result = self._opened(party, share, np.frombuffer(bits, dtype=np.uint8).astype(bool))
@@ -187,6 +166,23 @@ class _Audit:
             "rows": len(self._predictions),
         }
         return result, cost
+
+    def _noise(self, kept: Kept) -> torch.Tensor:
+        """Ours of an exact audit, int32 as the counts: stored before the auditor sees it, and one for all attempts."""
+        public = {**asdict(replace(self.terms, nonce="")), "commitment": self._commitment}
+        asked = json.dumps([public, self._predictions.digest(self._salt)], sort_keys=True)
+        seen = hashlib.sha256(asked.encode()).hexdigest()
+        if kept.seen and kept.seen != seen:
+            raise RefusedError(
+                "an exact audit broke off when the auditor had seen its counts under noise of ours, and since then the "
+                "predictions, the auditor's table or its policy have changed: take another --out if it may see both"
+            )
+        if not kept.seen:
+            scale = threshold_scale(self._settings.audit.smallest_cell) * self._predictions.layout.largest
+            none = np.zeros(tuple(kept.share.shape), dtype=np.int32)
+            kept.noise, kept.seen = torch.from_numpy(noised(none, scale)), seen
+            kept.save(self._out)
+        return kept.noise
 
     def _committed(self) -> str:
         """What the auditor has bound itself to. Raises RefusedError if it is not the table of `audit.commitment`."""
