@@ -65,7 +65,7 @@ def predictor_term(run: Run) -> FairnessTerm:
     splits = {"train": run.splits.train, "val": run.splits.val, "test": run.splits.test}
     rows = {name: soft_attributes(settings, model, images, groups) for name, images in splits.items()}
     table = SoftTable({name: images.ids for name, images in splits.items()}, rows, groups)
-    table.save(run.out)
+    table.save(run.out, run.hello.release, settings.attributes.columns)
     return reused_term(settings, run.method, run.weight, table, run.model, run.splits.train)
 
 
@@ -78,6 +78,7 @@ def _received(run: Run, like: Factors, name: str) -> Factors:
     found = unpack(payload, like)
     epsilon = run.settings.privacy.epsilon if run.settings.sensitive.private else None
     run.log.add(0, name, flatten(found).numpy(), np.empty(0, dtype=np.int64), epsilon=epsilon)
+    run.end()
     return found
 
 

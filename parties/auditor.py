@@ -100,7 +100,9 @@ def _read_table(settings: Settings, policy: Policy) -> AttributeTable:
 
 def _decide(audited: Audited, hello: DeveloperHello) -> None:
     """Whether the policy allows this kind of run at all; depends on the request's public facts only."""
-    method = methods.get(hello.method)
+    method = methods.METHODS.get(hello.method)
+    if method is None:
+        raise RefusedError(f"method {hello.method!r} is not known to the auditor; use one release on both sides")
     if hello.release not in method.releases or hello.release not in _SERVE:
         raise RefusedError(f"method {hello.method} has no release {hello.release!r} that an auditor serves")
     audited.policy.require_release(hello.release)

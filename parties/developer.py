@@ -21,7 +21,7 @@ from parties.intersection import require_package
 from parties.links import Links, opened
 from parties.messages import COUNT_BYTES, PROTOCOL_VERSION, DeveloperHello, Positions, decode_count, encode_step
 from parties.metering import COST_FILE, Cost, Meter, MeteredTerm
-from parties.moments import arrived, can_reuse, forget, lost_session, releases
+from parties.moments import arrived, can_reuse, forget, lost_session, releases, soft_arrays
 from parties.private_terms import MomentTerm, response_term
 from parties.schedule import training_plan
 from parties.soft_attributes import SoftTable, reused_term
@@ -69,8 +69,8 @@ def run_developer(
     processes.check(method)
     if resume and (out / COST_FILE).exists():
         raise RunError(f"{out}: this run is complete; name another folder")
-    if resume and reuse is None and can_reuse(settings, release, out):
-        reuse = out
+    columns = settings.attributes.columns
+    reuse = _reusable(settings, release, out, reuse, resume=resume)
     if settings.training.threads:
         torch.set_num_threads(settings.training.threads)
     model, splits = developer_side(settings)
@@ -82,18 +82,16 @@ def run_developer(
         return train(model, term, weight, data, settings, out, steps, resume=resume, processes=processes)
 
     if not resume:
-        (out / COST_FILE).unlink(missing_ok=True)
-        if reuse != out:
-            forget(out)
+        _begin_anew(out, kept=reuse == out)
     splits = _as_before(splits, reuse or out, out, processes)
 
     if release == "none" or reuse is not None:
         if reuse is None:
             term: FairnessTerm = methods.factory(method.plain)(Context(settings, (), model.width, model.classes))
         else:
-            table = SoftTable.load(reuse, splits)
+            table = SoftTable.load(reuse, splits, release, columns)
             if reuse != out:
-                table.save(out)
+                table.save(out, release, columns)
             term = reused_term(settings, method, weight, table, model, splits.train)
         result = fit(term, splits)
         total = time.perf_counter() - began
@@ -106,6 +104,29 @@ def run_developer(
         run.end()
     run.meter.cost(result, run.dealt, time.perf_counter() - began).write(out)
     return result
+
+
+def _reusable(settings: Settings, release: str, out: Path, reuse: Path | None, *, resume: bool) -> Path | None:
+    """The folder whose private release serves this run too; None: the auditor is asked. Raises RunError.
+
+    Known before a model is loaded, and before anything of an earlier run in `out` is dropped.
+    """
+    if resume and reuse is None and can_reuse(settings, release, out):
+        reuse = out
+    if reuse is not None:
+        soft_arrays(reuse, release, settings.attributes.columns)
+    return reuse
+
+
+def _begin_anew(out: Path, *, kept: bool) -> None:
+    """Drop what an earlier run has left, its release unless that is `kept`: this one must not be resumed with it.
+
+    Now, since features and release come before the loop, and may take long.
+    """
+    (out / COST_FILE).unlink(missing_ok=True)
+    checkpoint.discard_after(out / CHECKPOINTS, -1)
+    if not kept:
+        forget(out)
 
 
 def _as_before(splits: Splits, earlier: Path, out: Path, processes: Processes) -> Splits:
@@ -140,6 +161,7 @@ class Run:
         self.model, self.splits, self.progress = model, splits, progress
         self.links, self.processes = links, processes
         self.dealt: CorrelationSource | None = None
+        self._ended = False
         steps: tuple[int, ...] = ()
         if resume and release.startswith("adapter"):
             raise RunError(f"{out}: a run with release {release} cannot be resumed; start it again")
@@ -213,10 +235,18 @@ class Run:
         return self.dealt
 
     def end(self) -> None:
-        """Tell both peers that all is done."""
+        """Tell both peers that nothing more will be asked, and leave them: the auditor is free for the next run.
+
+        A term does so as soon as it has all it needs: training may take longer than anybody waits. Once is enough.
+        """
+        if self._ended:
+            return
+        self._ended = True
         self.auditor.send(Kind.END)
         if self.dealt is not None:
             self.dealt.close()
+        self.links.close()
+        self.links.where = ""
 
 
 def _gradient_term(run: Run) -> FairnessTerm:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from parties.continuation import COMMON_FILE
+from secure_fair.errors import RunError
 from secure_fair.files import replacing
 from secure_fair.releases.moment import MomentPlan
 from secure_fair.settings import Settings
@@ -36,11 +37,8 @@ def releases(settings: Settings) -> int:
 
 def arrived(out: Path) -> int:
     """How many of its private releases a run in this folder has received."""
-    try:
-        with np.load(out / SOFT_FILE, allow_pickle=False) as arrays:
-            return int(arrays["index"]) + 1
-    except FileNotFoundError:
-        return 0
+    found = _arrays(out / SOFT_FILE, "index")
+    return 0 if found is None else int(found["index"]) + 1
 
 
 def forget(out: Path) -> None:
@@ -57,11 +55,35 @@ def can_reuse(settings: Settings, release: str, out: Path) -> bool:
 
 def lost_session(out: Path) -> str:
     """The session whose moment was asked for and never arrived, or nothing."""
+    found = _arrays(out / SHARE_FILE, "session", "index", "share")
+    return str(found["session"]) if found is not None and int(found["index"]) == arrived(out) else ""
+
+
+def soft_arrays(folder: Path, release: str, columns: tuple[str, ...]) -> dict[str, Any]:
+    """The soft attributes of an earlier run. Raises RunError unless they are from this release of these columns."""
+    file = folder / SOFT_FILE
+    found = _arrays(file, "ids", "split", "soft", "groups", "index", "release", "columns")
+    if found is None:
+        raise RunError(f"{file}: no soft attributes to reuse; name a finished run with a private release")
+    made = (str(found["release"]), tuple(str(column) for column in found["columns"]))
+    if made != (release, columns):
+        there, here = (f"release `{name}` of {', '.join(of) or 'nothing'}" for name, of in (made, (release, columns)))
+        raise RunError(f"{file}: from {there}, and this run is about {here}; only the same can be used again")
+    return found
+
+
+def _arrays(file: Path, *names: str) -> dict[str, Any] | None:
+    """Arrays of a file of ours; None: there is no file. Raises RunError for one that cannot be read."""
     try:
-        with np.load(out / SHARE_FILE, allow_pickle=False) as arrays:
-            return str(arrays["session"]) if int(arrays["index"]) == arrived(out) else ""
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in names}
     except FileNotFoundError:
-        return ""
+        return None
+    except Exception:  # noqa: BLE001 (damage makes numpy raise anything, in words of its own)
+        raise RunError(
+            f"{file}: damaged, or of another version; name another run, or remove the file and resume: then the "
+            "auditor is asked for that release, and debits it, again"
+        ) from None
 
 
 def save_arrays(file: Path, **arrays: Any) -> None:

@@ -19,6 +19,7 @@ from parties.developer import _TERMS, Run
 from parties.features import Features, Floats
 from parties.launch import Launch, peers
 from parties.links import opened
+from parties.moments import forget
 from parties.own_plan import TrainingPlan
 from parties.simulation import own_policy
 from secure_fair import settings as settings_module
@@ -124,6 +125,7 @@ def connected(settings: Settings, method_name: str, release: str, plan: Training
     method.require_release(release)
     _check(settings, method, release, plan)
     out.mkdir(parents=True, exist_ok=True)
+    forget(out)
     own = {"batch_size": plan.batch_size, "epochs": plan.epochs}
     settings = settings.model_copy(update={"training": settings.training.model_copy(update=own)})
     private = None if release == "gradient" else np.asarray(plan.features, dtype=np.float32)

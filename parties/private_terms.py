@@ -39,7 +39,7 @@ class MomentTerm(SoftTerm):
         left = range(run.hello.first + sent_again, run.hello.releases)
         self._source = run.source(joined(self._shape(self._plan(index)) for index in left)) if left else None
         if run.hello.first:
-            self.take(SoftTable.load(run.out, run.splits))
+            self.take(SoftTable.load(run.out, run.splits, run.hello.release, run.settings.attributes.columns))
         # After the dealer is connected: features of a large data set take longer than it waits for us.
         self._features = run.features()
         if not run.hello.first:
@@ -84,11 +84,13 @@ class MomentTerm(SoftTerm):
                 save_arrays(self._share_file, session=np.array(session), index=np.array(index), share=share.numpy())
 
             moment = developer_moment(party, shape, blocks(), keep)
+        if index + 1 == run.hello.releases:
+            run.end()
         run.meter.add(time.perf_counter() - began, shape.floor_bytes)
         persons = run.persons if plan.weighted else None
         predictor = ridge.from_moment(u["train"], labels, moment.numpy(), plan, plan.noise_scale(cost), persons)
         table = predict(predictor, u, run.splits, run.answer.groups, within, index)
-        table.save(run.out)
+        table.save(run.out, run.hello.release, self._settings.attributes.columns)
         self._share_file.unlink(missing_ok=True)
         self.use(table.rows["train"], table.groups)
 
@@ -108,6 +110,7 @@ def response_term(run: Run) -> SoftTerm:
     run.meter.add(time.perf_counter() - began, len(payload))
     answers = np.frombuffer(payload, dtype=np.uint8).reshape(len(groups), -1).astype(np.int64)
     run.log.add(0, "randomized response", answers, run.train, epsilon=settings.privacy.epsilon)
+    run.end()
     share = split_epsilon(settings.privacy.epsilon, len(groups))
     rows = [debias(answer, k, share) for answer, k in zip(answers, groups, strict=True)]
     within = settings.fairness.criterion == "odds"
@@ -116,5 +119,5 @@ def response_term(run: Run) -> SoftTerm:
     variances = [variance(k, share) for k in groups]
     predictor = ridge.from_responses(u["train"], labels, run.hello.classes if within else 1, rows, variances)
     table = predict(predictor, u, run.splits, groups, within)
-    table.save(run.out)
+    table.save(run.out, run.hello.release, settings.attributes.columns)
     return reused_term(settings, run.method, run.weight, table, run.model, run.splits.train)

@@ -109,7 +109,7 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
     from secure_fair.training.summary import write_summary  # loads torch: not before the parties are under way
 
     leakage = None
-    if settings.privacy.store_values and not alone:
+    if settings.privacy.store_values and simulation.release != "none" and simulation.reuse is None:
         from secure_fair.leakage.run import attack_run
 
         leakage = attack_run(run, table, settings.attributes.columns, simulation.reference, settings)

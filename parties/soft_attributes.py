@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from parties.features import Floats
-from parties.moments import SOFT_FILE, save_arrays
+from parties.moments import SOFT_FILE, save_arrays, soft_arrays
 from secure_fair.data.images import ImageSet
 from secure_fair.errors import RunError
 from secure_fair.fairness import methods
@@ -33,7 +33,8 @@ class SoftTable:
     groups: tuple[int, ...]
     index: int = 0  # of the release that it comes from
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, release: str, columns: tuple[str, ...]) -> None:
+        """Keep it, with the release that it comes from and the attributes that it is about."""
         save_arrays(
             folder / SOFT_FILE,
             ids=np.concatenate([np.array(ids) for ids in self.ids.values()]),
@@ -41,24 +42,20 @@ class SoftTable:
             soft=np.concatenate(list(self.rows.values())),
             groups=np.array(self.groups),
             index=np.array(self.index),
+            release=np.array(release),
+            columns=np.array(columns),
         )
 
     @staticmethod
-    def load(folder: Path, splits: Splits) -> SoftTable:
-        """From an earlier run on the same records. Raises RunError when there is none, or the records differ."""
-        try:
-            with np.load(folder / SOFT_FILE, allow_pickle=False) as arrays:
-                ids, split = arrays["ids"], arrays["split"]
-                soft, groups = arrays["soft"], tuple(int(k) for k in arrays["groups"])
-                index = int(arrays["index"])
-        except (OSError, KeyError, ValueError):
-            raise RunError(
-                f"{folder / SOFT_FILE}: no soft attributes to reuse; name a finished run with a private release"
-            ) from None
+    def load(folder: Path, splits: Splits, release: str, columns: tuple[str, ...]) -> SoftTable:
+        """From an earlier run of the same release, columns and records. Raises RunError."""
+        found = soft_arrays(folder, release, columns)
+        ids, split, soft = found["ids"], found["split"], found["soft"]
+        groups = tuple(int(k) for k in found["groups"])
         wanted = {"train": splits.train.ids, "val": splits.val.ids, "test": splits.test.ids}
         if any(tuple(ids[split == name]) != own for name, own in wanted.items()):
             raise RunError(f"{folder / SOFT_FILE}: made for other records; run the release again")
-        return SoftTable(wanted, {name: soft[split == name] for name in wanted}, groups, index)
+        return SoftTable(wanted, {name: soft[split == name] for name in wanted}, groups, int(found["index"]))
 
 
 class SoftTerm:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -68,11 +67,12 @@ def _readable(folder: Path, run: str) -> Iterator[dict[str, Any]]:
     for file in _newest_first(folder):
         try:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+            version, made_with, _ = state["version"], state["run"], state["step"]
+        except Exception:  # noqa: BLE001, S112 (damage makes torch raise anything; whatever it is, there is another file)
             continue
-        if state["version"] != VERSION:
-            raise RunError(f"{file}: a checkpoint of version {state['version']}, not {VERSION}; start the run again")
-        if state["run"] != run:
+        if version != VERSION:
+            raise RunError(f"{file}: a checkpoint of version {version}, not {VERSION}; start the run again")
+        if made_with != run:
             raise RunError(
                 f"{file}: made with other settings, method or weight; resume with the same ones, or start another run"
             )

@@ -14,10 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from parties import launch
+from parties import launch, own_loop
+from parties.simulation import own_policy
+from secure_fair import settings
 from secure_fair.api import FairnessTerm, TrainingPlan, write_attributes
+from secure_fair.data.attributes import read_schema
 from secure_fair.errors import RunError
 from secure_fair.fairness.terms import PlainOrth
+from secure_fair.privacy.ledger import Ledger
 from tests.parties.world import PATIENCE, Forked, server
 
 RECORDS, WIDTH, BATCH, EPOCHS = 50, 6, 16, 2
@@ -78,6 +82,29 @@ def private(folder: Path, release: str) -> dict[str, Any]:
     with FairnessTerm.simulate(file, plan, method="orth", release=release, out=folder / "run") as term:
         losses = [float(term(h[index], plan.labels[index], index)) for index in batches()]
     return {"finite": bool(np.isfinite(losses).all()), "some": max(losses) > 0}
+
+
+def again(folder: Path) -> dict[str, Any]:
+    """Two runs, one after the other, in the same folder of the developer's; auditor and dealer are new each time."""
+    file, plan, _, h = setting(folder)
+    effective = settings.load(file)
+    schema = read_schema(folder / "auditor" / "schema.json")
+    kinds = []
+    for number in range(2):
+        run = folder / f"run{number}"
+        run.mkdir()
+        policy = run / "policy.toml"
+        policy.write_text(own_policy(effective, "moment", schema))
+        with launch.peers(launch.Launch(run, file, (), policy, "orth", "moment")) as (network, wait):
+            own = settings.load(file, tuple(network))
+            with own_loop.connected(own, "orth", "moment", plan, folder / "developer") as loop:
+                index = batches()[0]
+                loop.term.begin(h[index], plan.labels[index], index)
+                loop.term.finish()
+            wait()
+        with Ledger(run / "auditor" / "ledger.sqlite", None) as ledger:
+            kinds += [release.kind for release in ledger.releases()]
+    return {"releases": kinds}
 
 
 def early(folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from secure_fair import checkpoint
+from secure_fair.errors import RunError
 from tests.parties import faults, world
 from tests.parties.faults import EPOCH, Trial
 from tests.parties.world import ROLES
@@ -107,3 +108,34 @@ def test_steps_of_checkpoints(tmp_path: Path) -> None:
     assert checkpoint.steps(tmp_path, "this") == (6,)
     checkpoint.discard_after(tmp_path, 6)
     assert [file.name for file in tmp_path.iterdir()] == ["step-000000006.pt"]
+
+
+# What a disk may leave of a file: torch meets each with another exception.
+DAMAGE = {
+    "nothing": b"",
+    "zeros": bytes(1000),
+    "no archive": b"damaged",
+    "a pickle of nothing": b"\x80\x02.",  # IndexError
+    "a pickle of what it never stored": b"\x80\x02h\x0c.",  # KeyError
+    "no table": ["a list"],
+    "no header": {"model": torch.ones(2)},
+    "half a header": {"version": checkpoint.VERSION, "run": "this"},
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, damage: str) -> None:
+    for step in (3, 6):
+        checkpoint.save(tmp_path, step, {"run": "this", "step": step})
+    content, file = DAMAGE[damage], tmp_path / "step-000000006.pt"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    assert checkpoint.steps(tmp_path, "this") == (3,)
+    state = checkpoint.load(tmp_path, "this")
+    assert state is not None
+    assert state["step"] == 3
+    (tmp_path / "step-000000003.pt").write_bytes(b"")
+    with pytest.raises(RunError, match="no checkpoint can be read; remove the run's folder"):
+        checkpoint.load(tmp_path, "this")

@@ -112,7 +112,7 @@ CASES = {
     "release": Case(hello("orth", "gradient"), "release 'gradient' is not allowed", {"releases": ["moment"]}),
     "no such release": Case(hello("orth", "adapter"), "has no release 'adapter'"),
     "a predictor": Case(hello("orth", "predictor"), "release 'predictor' is not allowed"),
-    "no such method": Case(hello("nothing", "moment"), "failed with SettingsError"),
+    "no such method": Case(hello("nothing", "moment"), "method 'nothing' is not known"),
     "another developer": Case(
         hello("orth", "moment"), "is not in the auditor's policy", {"policy": {"developers": ["sha256:" + 64 * "0"]}}
     ),
