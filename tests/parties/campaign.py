@@ -24,7 +24,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGSTOP)
 RUNS = (("orth", "gradient"), ("adv", "gradient"), ("orth", "moment"))  # moment: one an epoch
 SEED = 11
 EPOCHS = {signal.SIGKILL: 3, signal.SIGSTOP: 14}  # a stall must be noticed before the run is over:
-LONG = 40  # epochs of a stalled run that needs nobody within an epoch
+PRIVATE = {signal.SIGKILL: 4, signal.SIGSTOP: 40}  # of a run that needs nobody within an epoch, nor in its last one
 LAST = {signal.SIGKILL: 2 * EPOCH, signal.SIGSTOP: 4 * EPOCH}  # the run must not be over before the signal comes
 
 
@@ -60,7 +60,7 @@ def run(folder: Path, chosen: tuple[int, str, signal.Signals, str, str, int]) ->
     number, role, sent, method, release, step = chosen
     data = world.prepared(folder, faults.FACES)
     more = ("--set", "privacy.refresh=epoch") if release == "moment" else ()
-    epochs = LONG if release == "moment" and sent == signal.SIGSTOP else EPOCHS[sent]
+    epochs = (PRIVATE if release == "moment" else EPOCHS)[sent]
     trial = Trial(folder / str(number), data, method, release, more, epochs)
     hurt = faults.hurt(trial, role, sent, step)
     faults.check(hurt, role, sent)
