@@ -17,6 +17,7 @@ from secure_fair.fairness.methods import METHODS
 from secure_fair.report import material, page, words
 from secure_fair.report.arms import Arm
 from secure_fair.report.palette import DARK, LIGHT, PAIRS, RELEASES, contrast
+from secure_fair.settings import SENSITIVE
 from tests.report.world import DEMO, comparison, demo_rows, run_files, seeded, shared
 
 HOSTILE = "</style></svg><script>alert(1)</script>\"'><img src=x onerror=alert(2)>&{{ 7*7 }}"
@@ -214,6 +215,22 @@ def test_every_release_that_there_is_has_a_reading() -> None:
             assert (found.severity == "bounded") is (release in ("moment", "randomized-response"))
             assert bool(found.assumption) is (found.severity == "bounded")
             assert release in (*RELEASES, "none")
+
+
+def test_a_private_adapter_is_bounded_for_the_auditors_people_only() -> None:
+    """By what the run has spent: without an epsilon it is what it was."""
+    for release in SENSITIVE:
+        private = words.reading(
+            Arm("unl", release, True, ({"privacy": {"epsilon": 2.0, "delta": 1e-5, "releases": 1}},))
+        )
+        assert (private.severity, "auditor" in private.verdict) == ("bounded", True)
+        assert "floating-point" in private.assumption
+        assert (
+            words.reading(
+                Arm("unl", release, True, ({"privacy": {"epsilon": None, "delta": 1e-5, "releases": 1}},))
+            ).severity
+            == "exposed"
+        )
 
 
 def test_a_comparison_without_its_runs_has_no_curves() -> None:
