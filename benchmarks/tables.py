@@ -25,6 +25,7 @@ MODULES = {
     "scaling": "benchmarks.scaling.study",
     "overhead": "benchmarks.overhead.study",
     "results": "benchmarks.experiment_table",
+    "sweep": "benchmarks.sweep.table",
 }
 
 

@@ -27,10 +27,10 @@ VERSION = 1
 
 
 def write(sweep: Sweep, file: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """FILE of these rows, which it returns. Raises RunError where an arm has not been trained once."""
-    lacking = {arm.name for arm in sweep.arms()} - {row["arm"] for row in rows}
-    if lacking:
-        raise RunError(f"{len(lacking)} arms have no training yet; let the sweep run on")
+    """FILE of these rows, which it returns. Raises RunError while no seed is complete."""
+    for axis in sweep.axes:
+        if not choice.complete(sweep, axis, rows):
+            raise RunError(f"{axis.method}, {axis.setting}: no seed has every value yet; let the sweep run on")
     command = shlex.join(["python", "-m", "benchmarks.sweep", *sys.argv[1:]])
     found = {
         "version": VERSION,

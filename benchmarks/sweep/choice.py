@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,34 +18,43 @@ RULE = (
     f"among those whose {UTILITY} is at most {MAX_LOSS:g} below that of ERM in the base; where there is none, and for "
     f"ERM itself, the one with the highest {UTILITY}. A default is clearly worse than the value taken where it loses "
     f"more {UTILITY} than that and the other does not, or where the other is better, in what decided, by at least "
-    f"{CLEAR:g} and in every seed."
+    f"{CLEAR:g} and in every seed; one seed makes nothing clear."
 )
 
 
 def lines(sweep: Sweep, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """One for each value of each axis: estimates over seeds, and test differences to ERM of the same settings."""
-    return [
-        {
+    return [line for axis in sweep.axes for line in _lines(sweep, axis, complete(sweep, axis, rows))]
+
+
+def complete(sweep: Sweep, axis: Axis, rows: Sequence[Row]) -> list[Row]:
+    """The rows of the seeds in which ERM and every value of the axis were trained."""
+    arms = [Arm("erm"), *(axis.arm(value, sweep.base) for value in axis.values)]
+    seeds = set.intersection(*(set(_rows(rows, arm)) for arm in arms))
+    return [row for row in rows if row["seed"] in seeds]
+
+
+def _lines(sweep: Sweep, axis: Axis, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    for value in axis.values:
+        own = _rows(rows, axis.arm(value, sweep.base))
+        yield {
             "setting": axis.setting,
             "value": value,
             "is_default": value == axis.default,
             "method": axis.method,
             "release": axis.release,
-            **{split: _estimates(_split(_rows(rows, axis.arm(value, sweep.base)), split)) for split in ("val", "test")},
+            **{split: _estimates(_split(own, split)) for split in ("val", "test")},
             "against_erm": _against_erm(sweep, rows, axis, value),
         }
-        for axis in sweep.axes
-        for value in axis.values
-    ]
 
 
 def choices(sweep: Sweep, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """What RULE takes of each axis, and whether the program's default is clearly worse; reads validation rows only."""
+    return [_choice(sweep, axis, complete(sweep, axis, rows)) for axis in sweep.axes]
+
+
+def _choice(sweep: Sweep, axis: Axis, rows: Sequence[Row]) -> dict[str, Any]:
     floor = _mean(_split(_rows(rows, Arm("erm")), "val"), UTILITY) - MAX_LOSS
-    return [_choice(sweep, axis, rows, floor) for axis in sweep.axes]
-
-
-def _choice(sweep: Sweep, axis: Axis, rows: Sequence[Row], floor: float) -> dict[str, Any]:
     scored = {value: _split(_rows(rows, axis.arm(value, sweep.base)), "val") for value in axis.values}
     kept = [value for value in axis.values if _mean(scored[value], UTILITY) >= floor]
     decides, sign = (UTILITY, -1.0) if axis.method == "erm" or not kept else (BIAS, 1.0)
@@ -58,9 +67,10 @@ def _choice(sweep: Sweep, axis: Axis, rows: Sequence[Row], floor: float) -> dict
         "release": axis.release,
         "default": axis.default,
         "taken": taken,
+        "seeds": len(gains),
         "decided_by": decides,
         "gain": sum(gains) / len(gains),
-        "clear": better or (taken in kept and axis.default not in kept),
+        "clear": len(gains) > 1 and (better or (taken in kept and axis.default not in kept)),
     }
 
 
@@ -68,7 +78,7 @@ def _against_erm(sweep: Sweep, rows: Sequence[Row], axis: Axis, value: Any) -> d
     """metric -> mean difference with its interval, and p of the paired test; None for ERM itself."""
     if axis.method == "erm":
         return None
-    twin = _rows(rows, Axis(axis.setting, axis.values, "erm").arm(value, sweep.base)) or _rows(rows, Arm("erm"))
+    twin = {**_rows(rows, Arm("erm")), **_rows(rows, Axis(axis.setting, axis.values, "erm").arm(value, sweep.base))}
     own = _split(_rows(rows, axis.arm(value, sweep.base)), "test")
     found = {metric: differences(own, _split(twin, "test"), metric) for metric in TESTED}
     return {metric: {**_estimate(values), "p": paired(values)} for metric, values in found.items()}

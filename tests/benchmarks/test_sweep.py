@@ -107,7 +107,7 @@ def test_what_is_finished_is_not_done_again(finished: Path) -> None:
     assert len(told) == 1
     assert again[:-1] == before["rows"][:-1]
     assert log_of(SMALL, 1, finished / "work") == again
-    with pytest.raises(RunError, match="1 arms have no training"):
+    with pytest.raises(RunError, match=r"orth, fairness\.weight: no seed has every value"):
         write(SMALL, finished / "sweep.json", again[:-1])
     assert not (finished / "sweep.json").exists()
     with pytest.raises(RunError, match="another base"):
@@ -148,6 +148,21 @@ def test_the_rule(
     own = {"orth plaintext lora.rank=4": rank_4, "orth plaintext lora.rank=16": rank_16}
     orth, _ = choice.choices(SWEEP, rows({**base, **own, "orth plaintext": [(0.9, 0.1), (0.9, 0.1)]}))
     assert (orth["default"], orth["taken"], orth["clear"]) == (8, taken, clear)
+
+
+def test_only_seeds_with_every_value_are_compared() -> None:
+    """A second seed without one of the values would shift the others; and one seed makes nothing clear."""
+    erm = [(0.9, 0.3), (0.5, 0.9)]
+    base = {"erm plaintext": erm, "erm plaintext lora.rank=4": erm, "erm plaintext lora.rank=16": erm}
+    own = {"orth plaintext": [(0.9, 0.2), (0.9, 0.9)], "orth plaintext lora.rank=4": [(0.9, 0.1), (0.9, 0.9)]}
+    given = rows({**base, **own, "orth plaintext lora.rank=16": [(0.9, 0.3)]})
+    orth, unaware = choice.choices(SWEEP, given)
+    assert (orth["taken"], orth["seeds"], orth["gain"], orth["clear"]) == (4, 1, pytest.approx(0.1), False)
+    assert unaware["seeds"] == 2
+    found = {(line["method"], line["value"]): line for line in choice.lines(SWEEP, given)}
+    assert found["orth", 8]["test"]["equalized_odds_difference"]["mean"] == pytest.approx(0.8)
+    assert found["orth", 8]["against_erm"]["equalized_odds_difference"]["mean"] == pytest.approx(0.1)
+    assert found["erm", 8]["val"]["equalized_odds_difference"]["mean"] == pytest.approx(0.6)
 
 
 def test_a_default_that_loses_the_task_is_clearly_worse() -> None:
