@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -130,9 +130,9 @@ def _serve_moment(audited: Audited, run: AgreedRun, developer: Connection, links
         plan.require_range(hello.train, cost)
 
     def request(session: str, index: int) -> bytes:
-        return request_digest(
-            {"release": "moment", "session": session, "index": index, "ids": ids, "columns": audited.columns}
-        )
+        # All that gives a moment its shape, scale and noise: with another, stored bytes would mean something else.
+        facts = {"settings": hello.settings, "plan": asdict(plans[index]), "ids": ids, "columns": audited.columns}
+        return request_digest({"release": "moment", "session": session, "index": index, **facts})
 
     first = hello.first
     lost = audited.ledger.stored(request(hello.earlier, first)) if hello.earlier else None
@@ -173,9 +173,8 @@ def _serve_randomized_response(audited: Audited, run: AgreedRun, developer: Conn
     """Each record's attribute once, flipped by chance; needs no dealer."""
     ids = [audited.ids[position] for position in run.train]
     epsilon = audited.settings.privacy.epsilon
-    request = request_digest(
-        {"release": "randomized-response", "ids": ids, "columns": audited.columns, "epsilon": epsilon}
-    )
+    facts = {"ids": ids, "columns": audited.columns, "groups": audited.groups(), "epsilon": epsilon}
+    request = request_digest({"release": "randomized-response", **facts})
     codes = {
         column: onehot.argmax(axis=1).astype(np.int64)
         for column, onehot in zip(audited.columns, audited.one_hots(ids), strict=True)

@@ -127,9 +127,18 @@ def test_a_lost_answer_is_sent_once_more_and_not_debited(office: Office, tmp_pat
         assert (again == opened).all()
         auditor.end()
         assert auditor.command.wait() == 0
-    for changes, train in (({"earlier": 32 * "0"}, range(20)), ({"earlier": session, "train": 19}, range(19))):
-        with office.auditor(ledger=ledger, dealer=False) as auditor:
-            auditor.ask(auditor.hello("orth", "moment", **changes), train)
+    others: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (  # settings of both sides, and numbers of the request
+        ({}, {"earlier": 32 * "0"}),
+        ({}, {"train": 19}),
+        ({}, {"features": 8}),
+        ({"privacy__clip": 0.5}, {}),
+        ({"privacy__epsilon": 1.9}, {}),
+        ({"fairness__criterion": "odds"}, {}),
+    )
+    for settings, changes in others:
+        with office.auditor(ledger=ledger, dealer=False, **settings) as auditor:
+            asked = auditor.hello("orth", "moment", **{"earlier": session} | changes)
+            auditor.ask(asked, range(asked.train))
             assert not auditor.sent_again()
             assert auditor.command.wait() == 1  # the budget is spent
             assert "would exceed" in auditor.command.errors[0]
