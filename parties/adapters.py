@@ -17,7 +17,7 @@ from parties.messages import encode_step
 from parties.metering import MeteredTerm
 from parties.soft_attributes import SoftTable, reused_term
 from secure_fair.errors import ProtocolError
-from secure_fair.fairness.overlap import check_undelayed, columns
+from secure_fair.fairness.overlap import columns
 from secure_fair.fairness.terms import FairnessTerm, PlainTerm, released_gradient
 from secure_fair.model.classifier import build_classifier
 from secure_fair.model.lora import Factors, flatten, unflatten
@@ -116,6 +116,5 @@ class OverlapTerm(PlainTerm):
 
 def overlap_term(run: Run) -> FairnessTerm:
     """The metered term of a run."""
-    check_undelayed(run.settings)
     term = OverlapTerm(run)
     return MeteredTerm(term, run.meter, lambda _n: term.floor_bytes, lambda: None)

@@ -39,6 +39,7 @@ from secure_fair.mpc.kinds import Kind
 from secure_fair.mpc.terms import PublicShape, SecureMethod
 from secure_fair.privacy.disclosures import DisclosureLog
 from secure_fair.settings import Settings
+from secure_fair.training import device
 from secure_fair.training.loop import CHECKPOINTS, Splits, TrainingResult, description, train
 from secure_fair.training.processes import ALONE, Processes
 from secure_fair.training.setup import developer_side
@@ -66,6 +67,8 @@ def run_developer(
     began = time.perf_counter()
     method = methods.get(method_name)
     method.require_release(release)
+    method.require_settings(settings)
+    device.resolve(settings.training.device)  # or it would be known after the debit
     processes.check(method)
     if resume and (out / COST_FILE).exists():
         raise RunError(f"{out}: this run is complete; name another folder")

@@ -24,10 +24,10 @@ from parties.messages import (
 from secure_fair.data.alignment import ids_digest
 from secure_fair.errors import ProtocolError
 from secure_fair.mpc.kinds import Kind
+from secure_fair.settings import MAX_EPOCHS
 from secure_fair.transport.frames import Connection
 
 MAX_RECORDS = 2**26
-MAX_EPOCHS = 10_000  # the plan names every epoch
 MAX_WEIGHTS = 2**24  # width x classes x groups: what a run may take of our memory before the dealer judges its plan
 
 

@@ -11,11 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from secure_fair.errors import ProtocolError
+from secure_fair.settings import MAX_SEED
 
 PROTOCOL_VERSION = 5
 MAX_HELLO_BYTES = 65536
 NONCE_BYTES = 16
 MAX_TEXT = 200  # characters of a text in a hello
+Seed = int  # in a hello
+_BELOW = {"int": 2**31, "Seed": MAX_SEED}
 _COUNT = struct.Struct("<Q")
 COUNT_BYTES = _COUNT.size
 Positions = npt.NDArray[np.int64]
@@ -57,7 +60,7 @@ class DeveloperHello(Message):
     train: int  # of them, how many this run is about
     epochs: int
     batch_size: int
-    seed: int  # of the adversary's public first weights
+    seed: Seed  # of the adversary's public first weights
     width: int
     classes: int
     features: int  # width of its feature vectors
@@ -111,7 +114,7 @@ def decode_positions(payload: bytes | bytearray) -> Positions:
 
 
 def _checked(value: Any, kind: str) -> Any:
-    if kind == "int" and type(value) is int and 0 <= value < 2**31:
+    if kind in _BELOW and type(value) is int and 0 <= value < _BELOW[kind]:
         return value
     if kind == "bool" and type(value) is bool:
         return value

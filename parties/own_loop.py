@@ -124,10 +124,11 @@ def connected(settings: Settings, method_name: str, release: str, plan: Training
     method = methods.get(method_name)
     method.require_release(release)
     _check(settings, method, release, plan)
+    own = settings.training.model_dump() | {"batch_size": plan.batch_size, "epochs": plan.epochs}
+    training = settings_module.parse(settings_module.TrainingSettings, own, "the plan")
+    settings = settings.model_copy(update={"training": training})
     out.mkdir(parents=True, exist_ok=True)
     forget(out)
-    own = {"batch_size": plan.batch_size, "epochs": plan.epochs}
-    settings = settings.model_copy(update={"training": settings.training.model_copy(update=own)})
     private = None if release == "gradient" else np.asarray(plan.features, dtype=np.float32)
     failure: Exception | None = None
     try:

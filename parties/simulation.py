@@ -71,6 +71,7 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
     settings, run = simulation.settings, simulation.run
     method = methods.get(simulation.method)
     method.require_release(simulation.release)
+    method.require_settings(settings)
     if settings.attributes.file is None:
         raise SettingsError("attributes.file is missing; it names the auditor's attributes.csv")
     if settings.attributes.alignment != "list":

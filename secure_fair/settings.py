@@ -31,7 +31,10 @@ class _Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+MAX_EPOCHS = 10_000  # the plan of a run names every epoch
+MAX_SEED = 2**62  # below what torch takes, also after the offsets that seeds get
 Positive = Annotated[int, Field(gt=0)]
+Told = Annotated[int, Field(gt=0, lt=2**31)]  # to an auditor
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -71,15 +74,15 @@ class LoraSettings(_Section):
 class TrainingSettings(_Section):
     """The task's optimisation: AdamW on the adapter and the head."""
 
-    epochs: Positive = 5
-    batch_size: Positive = 64
+    epochs: Annotated[int, Field(gt=0, le=MAX_EPOCHS)] = 5
+    batch_size: Told = 64
     learning_rate: PositiveFloat = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=MAX_SEED)] = 0
     device: str = "auto"
     precision: Literal["fp32", "bf16"] = "bf16"
     threads: Annotated[int, Field(ge=0)] = 0
-    checkpoint_steps: Positive = 200
+    checkpoint_steps: Told = 200
     delayed: bool = False
     balanced: bool = False
 
@@ -101,6 +104,16 @@ class AdversarySettings(_Section):
     learning_rate: PositiveFloat = 1.0
     weight_decay: Annotated[float, Field(ge=0.036, le=1)] = 0.05
     hidden: Annotated[int, Field(ge=0, le=4096)] = 0
+
+    @pydantic.model_validator(mode="after")
+    def _bounded(self) -> Self:
+        step = self.learning_rate * self.weight_decay
+        if step > 1:
+            raise ValueError(
+                f"learning_rate * weight_decay = {step:g} is above 1, which voids the bound on the adversary's "
+                "weights; lower `adversary.learning_rate`"
+            )
+        return self
 
 
 class NetworkSettings(_Section):

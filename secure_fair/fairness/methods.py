@@ -31,6 +31,8 @@ class Method:
     plain: str
     secure: Mapping[str, str]
     own_images: bool = False  # whether images of the auditor's own, where there are some, are what it learns from
+    once: bool = False  # whether it wants its attributes before training, and then never again
+    undelayed: bool = False  # whether it works on parameters, which a later step finds moved
 
     def require_release(self, release: str) -> None:
         """Raise SettingsError unless the method knows this release."""
@@ -38,6 +40,13 @@ class Method:
             raise SettingsError(
                 f"method `{self.name}` has no release `{release}`; choose one of {', '.join(self.releases)}"
             )
+
+    def require_settings(self, settings: Settings) -> None:
+        """Raise SettingsError for settings that the method refuses: before anybody is asked, and debited."""
+        if self.once and settings.privacy.refresh == "epoch":
+            raise SettingsError(f'method `{self.name}` asks once, before training; write privacy.refresh = "once"')
+        if self.undelayed and settings.training.delayed:
+            raise SettingsError(f"method `{self.name}` works on the adapter as it is; set training.delayed = false")
 
     def weight(self, settings: Settings, release: str | None = None) -> float:
         """The weight of the term: the settings' own, else the default for this release (None: the plaintext arm)."""
@@ -78,6 +87,7 @@ METHODS: Mapping[str, Method] = {
             "secure_fair.training.unlearning:plain_unlearning",
             {},
             own_images=True,
+            once=True,
         ),
         Method(
             "orth-adapter",
@@ -86,6 +96,7 @@ METHODS: Mapping[str, Method] = {
             "secure_fair.training.overlap:plain_overlap",
             {},
             own_images=True,
+            undelayed=True,
         ),
     )
 }

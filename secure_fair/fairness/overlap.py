@@ -12,19 +12,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from secure_fair.errors import SettingsError
 from secure_fair.fairness.terms import PlainTerm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from secure_fair.settings import Settings
-
-
-def check_undelayed(settings: Settings) -> None:
-    """Refuse `training.delayed`: the penalty is on parameters, which a later step finds moved. Raises SettingsError."""
-    if settings.training.delayed:
-        raise SettingsError("method `orth-adapter` works on the adapter as it is; set training.delayed = false")
 
 
 def columns(factors: Mapping[str, Tensor], chosen: str) -> list[Tensor]:

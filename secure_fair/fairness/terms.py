@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from secure_fair.errors import SettingsError
 from secure_fair.fairness import objectives
 
 if TYPE_CHECKING:
@@ -187,7 +186,6 @@ class PlainAdversary(PlainTerm):
     name = "adv"
 
     def __init__(self, targets: Tensor, view: AdversaryView, learning_rate: float, weight_decay: float) -> None:
-        check_adversary(learning_rate, weight_decay)
         self._targets, self._view = targets, view
         self._learning_rate, self._weight_decay = learning_rate, weight_decay
         self._w = view.start(targets.shape[1])  # [D, J]
@@ -225,15 +223,6 @@ class PlainEntropy(PlainAdversary):
     def finish(self) -> Tensor:
         value, gradient = objectives.entropy_descent(self._sums)
         return released_gradient(self._x, gradient, value)
-
-
-def check_adversary(learning_rate: float, weight_decay: float) -> None:
-    """Refuse steps that overshoot: the bound on ||w|| needs learning_rate * weight_decay <= 1. Raises SettingsError."""
-    if learning_rate * weight_decay > 1:
-        raise SettingsError(
-            f"adversary: learning_rate * weight_decay = {learning_rate * weight_decay:g} is above 1, which voids the "
-            "bound on the adversary's weights; lower `adversary.learning_rate`"
-        )
 
 
 def plain_erm(_context: Context) -> FairnessTerm:

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 
 from secure_fair.fairness import objectives
-from secure_fair.fairness.terms import AdversaryView, FairnessTerm, check_adversary, released_gradient
+from secure_fair.fairness.terms import AdversaryView, FairnessTerm, released_gradient
 from secure_fair.mpc.dealing.plan import StepProgram
 from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.engine.randomness import RingGenerator
@@ -140,7 +140,6 @@ class SecureAdversary:
     entropy = False
 
     def __init__(self, settings: Settings, public: PublicShape, party: Party, announce: Announce) -> None:
-        check_adversary(settings.adversary.learning_rate, settings.adversary.weight_decay)
         self._settings, self._public, self._party, self._announce = settings, public, party, announce
         self._view = adversary_view(settings, public)
         # The start is public (a seed), so the developer's share is zero; what is learned from attributes is shared.

@@ -45,6 +45,7 @@ def run_plaintext(
     began = time.perf_counter()
     check_run_folder(run, resume=resume)
     method = methods.get(method_name)
+    method.require_settings(settings)
     processes.check(method)
     table = read_table(attributes, settings.attributes.columns) if attributes is not None else None
     if table is None and method.name != "erm":

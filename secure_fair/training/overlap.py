@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secure_fair.errors import SettingsError
-from secure_fair.fairness.overlap import PlainOverlap, check_undelayed
+from secure_fair.fairness.overlap import PlainOverlap
 from secure_fair.fairness.terms import Context, FairnessTerm
 from secure_fair.training.sensitive import of_own
 
@@ -15,6 +15,5 @@ def plain_overlap(context: Context) -> FairnessTerm:
             "method `orth-adapter` needs images of the auditor's own beside attributes.csv; "
             "`secure-fair data prepare --auditor-images 0.3` sets some aside"
         )
-    check_undelayed(context.settings)
     sensitive = of_own(context.settings, context.own).factors()
     return PlainOverlap(context.model.lora_parameters(), sensitive, context.settings.fairness.factors)

@@ -22,8 +22,6 @@ def plain_unlearning(context: Context) -> FairnessTerm:
         raise SettingsError("method `unl` changes a model; it cannot be used as a loss on representations alone")
     if model.unlearned:
         return Unlearned()  # a resumed run comes here again
-    if settings.privacy.refresh == "epoch":
-        raise SettingsError('method `unl` subtracts once, before training; write privacy.refresh = "once"')
     if context.own is not None:
         factors = of_own(settings, context.own).factors()
     elif context.images is not None:

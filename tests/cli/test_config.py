@@ -99,3 +99,19 @@ def test_a_damaged_file_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="not valid TOML"):
         settings.load(file)
     assert main.run(["config", "show", "-c", str(file)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("adversary.learning_rate=30", "learning_rate * weight_decay = 1.5 is above 1"),  # weight_decay 0.05
+        ("training.epochs=10001", "`training.epochs`"),
+        ("training.batch_size=2147483648", "`training.batch_size`"),
+        ("training.checkpoint_steps=2147483648", "`training.checkpoint_steps`"),
+        (f"training.seed={settings.MAX_SEED}", "`training.seed`"),
+    ],
+)
+def test_what_a_run_would_fail_of_later_is_no_setting(override: str, said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings.load(None, (override,))
+    assert said in str(caught.value)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from secure_fair.errors import SettingsError
 from secure_fair.fairness import objectives
 from secure_fair.fairness.terms import (
     AdversaryView,
@@ -186,11 +185,6 @@ def test_entropy_step_equals_autograd_and_leaves_the_adversary_alone() -> None:
         assert double.grad is not None
         torch.testing.assert_close(gradient, double.grad.float(), rtol=1e-3, atol=1e-8)
         torch.testing.assert_close(ent.state()["w"], adv.state()["w"], rtol=1e-12, atol=0)
-
-
-def test_a_step_that_voids_the_bound_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"lower `adversary\.learning_rate`"):
-        PlainAdversary(attributes(2)[:, 1:], view(), learning_rate=30.0, weight_decay=0.05)
 
 
 def test_the_penalties_of_several_attributes_add_up() -> None:

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from parties.messages import AuditorHello
+from secure_fair.cli.main import run as secure_fair
 from secure_fair.errors import PeerRefusedError
 from secure_fair.mpc.kinds import Kind
 from secure_fair.transport import tls
@@ -148,6 +149,27 @@ def test_parties_that_do_not_agree(
         (error,) = party.errors
         assert said in error
         assert "r000007" not in party.text
+
+
+UNUSABLE = {
+    ("unl", "moment", "privacy.refresh=epoch"): 'write privacy.refresh = "once"',
+    ("orth-adapter", "adapter-gradient", "training.delayed=true"): "set training.delayed = false",
+    ("orth", "moment", "training.device=tpu:9"): 'write "auto" or "cpu"',
+    ("adv", "moment", "adversary.learning_rate=30"): "lower `adversary.learning_rate`",
+}
+
+
+@pytest.mark.parametrize(("method", "release", "setting"), UNUSABLE)
+def test_what_training_refuses_is_refused_before_anybody_is_asked(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str], method: str, release: str, setting: str
+) -> None:
+    """No network is set: asking would fail of that."""
+    config = world.write_settings(tmp_path / "settings.toml", data)
+    arguments = ["-c", str(config), "--method", method, "--release", release, "--set", setting]
+    assert secure_fair(["party", "developer", *arguments, "--out", str(tmp_path / "run")]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert UNUSABLE[method, release, setting] in said
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_auditor_of_another_protocol(start: Start, tmp_path: Path, data: Path, deployment: Deployment) -> None:

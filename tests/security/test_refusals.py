@@ -25,6 +25,7 @@ from secure_fair.mpc.protocols.orthogonality import OrthogonalityShape
 from secure_fair.mpc.terms import PublicShape, secure_orth
 from secure_fair.privacy.accountant import Budget, gaussian_cost
 from secure_fair.privacy.ledger import Ledger
+from secure_fair.settings import MAX_EPOCHS, MAX_SEED
 from tests.security.asking import IDS, RECORDS, Auditor, Office, moments, responses, zeros
 
 FIRST = np.arange(8)  # the records of an honest first step
@@ -201,3 +202,10 @@ def test_one_person_without_budget_is_enough(office: Office, tmp_path: Path, rel
         asked = auditor.hello("orth", release, train=19)
         _ = responses(auditor, asked, others) if release != "moment" else moments(auditor, asked, zeros(17), others)
         assert auditor.command.wait() == 0
+
+
+def test_the_largest_numbers_that_settings_allow_are_not_refused(office: Office) -> None:
+    largest = {"seed": MAX_SEED - 1, "epochs": MAX_EPOCHS, "batch_size": 2**31 - 1, "checkpoint_steps": 2**31 - 1}
+    with office.auditor(dealer=False) as auditor:
+        auditor.ask(auditor.hello("adv", "gradient", **largest))
+        auditor.connection.receive(Kind.HELLO, size=COUNT_BYTES + SEED_BYTES)  # it has made the adversary's start

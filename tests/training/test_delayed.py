@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from secure_fair.data.images import Batch
 from secure_fair.errors import RunError, SettingsError
+from secure_fair.fairness import methods
 from secure_fair.fairness.background import Background
 from secure_fair.fairness.terms import Context, PlainTerm, plain_adversary
 from secure_fair.model.classifier import build_classifier
@@ -109,10 +110,9 @@ def test_checkpoints_at_other_steps_make_it_another_run(delayed: Settings, prepa
 
 
 def test_a_penalty_on_parameters_is_refused(delayed: Settings) -> None:
-    from secure_fair.fairness.overlap import check_undelayed
-
     with pytest.raises(SettingsError, match=r"training\.delayed = false"):
-        check_undelayed(delayed)
+        methods.get("orth-adapter").require_settings(delayed)
+    methods.get("orth").require_settings(delayed)
 
 
 class Slow(PlainTerm):
