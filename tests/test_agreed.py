@@ -36,6 +36,7 @@ OTHER = {
     "training.threads": 3,
     "training.checkpoint_steps": 9,
     "training.delayed": "true",
+    "training.balanced": "true",
     "fairness.weight": 9.0,
     "fairness.criterion": "parity",
     "fairness.factors": "AB",
