@@ -13,16 +13,16 @@ import tomli_w
 
 from parties.audit_messages import require_list
 from parties.launch import ROLES, run_parties
-from secure_fair.audit.attributes import categories_in
+from secure_fair.audit.attributes import categories_in, read_audit_table
 from secure_fair.audit.columns import Ids, Table
 from secure_fair.audit.predictions import read_predictions
 from secure_fair.data.attributes import read_schema
-from secure_fair.errors import RefusedError, SettingsError
+from secure_fair.errors import RefusedError, RunError, SettingsError
 from secure_fair.files import write_text
 from secure_fair.privacy import policy
-from secure_fair.settings import CROSS, Settings
-from secure_fair.training.run_folder import check_run_folder
+from secure_fair.settings import CROSS, Settings, parse
 
+LIMITS = {"timeout_seconds", "idle_timeout_seconds", "start_timeout_seconds", "prefetch"}
 RESERVED = ("id", "person", "identity", "split")  # columns that are no attribute unless they are named
 
 
@@ -63,17 +63,18 @@ def simulate_audit(simulation: AuditSimulation) -> dict[str, Any]:
     assert file is not None  # noqa: S101 (the command line requires it)
     if simulation.exact and simulation.policy is not None:
         raise SettingsError('exact is for a simulation without a policy; write `audits = "exact"` in the policy')
-    check_run_folder(out, resume=False)
-    predictions = read_predictions(settings.audit)  # what is wrong with a table is said before three processes start
-    out.mkdir(parents=True, exist_ok=True)
+    if out.exists():
+        raise RunError(f"{out}: exists already; name another folder, or remove it")
+    predictions = read_predictions(settings.audit)  # what is wrong with a table is said before anything is written
     if simulation.policy is None:
-        settings, text = _own_policy(settings, predictions.ids if simulation.exact else None)
-        (out / "policy.toml").write_text(text)
-    elif not settings.attributes.columns:
-        columns = tuple(policy.load(simulation.policy).categories)
-        settings = settings.model_copy(
-            update={"attributes": settings.attributes.model_copy(update={"columns": columns})}
-        )
+        settings, rules = _own_policy(settings, predictions.ids if simulation.exact else None)
+    else:
+        rules = policy.load(simulation.policy)
+        settings = _naming(settings, settings.attributes.columns or tuple(rules.categories))
+    read_audit_table(file, settings.attributes.columns, rules)
+    out.mkdir(parents=True)
+    if simulation.policy is None:
+        (out / "policy.toml").write_text(policy.simulated(rules))
     (out / "settings.toml").write_text(settings_text(settings))
     run_parties(AuditLaunch(out, out / "settings.toml", simulation.policy or out / "policy.toml"))
     text = (out / "developer" / "audit.json").read_text()
@@ -82,7 +83,7 @@ def simulate_audit(simulation: AuditSimulation) -> dict[str, Any]:
     return report
 
 
-def _own_policy(settings: Settings, frozen: Ids | None) -> tuple[Settings, str]:
+def _own_policy(settings: Settings, frozen: Ids | None) -> tuple[Settings, policy.Policy]:
     """Settings with the attributes named, and a policy that allows exactly this audit. frozen: for exact counts."""
     file = settings.attributes.file
     assert file is not None  # noqa: S101
@@ -99,24 +100,36 @@ def _own_policy(settings: Settings, frozen: Ids | None) -> tuple[Settings, str]:
             raise RefusedError(f"{file}: no column beside the ids; name the attributes: --columns A,B")
         base = tuple(dict.fromkeys(part for column in columns for part in column.split(CROSS)))
         categories = categories_in(file, base)
-    own = policy.Policy(
-        releases=("audit",),
-        epsilon=settings.privacy.epsilon,
-        delta=settings.privacy.delta,
-        min_group=settings.audit.smallest_cell,
-        audits="noised" if frozen is None else "exact",
-        audit_sets=() if frozen is None else (frozen.digest(),),
-        categories=categories,
-        person=person,
-    )
+    rules = {
+        "releases": ("audit",),
+        "epsilon": settings.privacy.epsilon,
+        "delta": settings.privacy.delta,
+        "min_group": settings.audit.smallest_cell,
+        "audits": "noised" if frozen is None else "exact",
+        "audit_sets": () if frozen is None else (frozen.digest(),),
+        "categories": categories,
+        "person": person,
+    }
+    own = parse(policy.Policy, rules, str(schema if schema.exists() else file))
+    return _naming(settings, columns), own
+
+
+def _naming(settings: Settings, columns: tuple[str, ...]) -> Settings:
+    """With these attributes."""
     named = settings.attributes.model_copy(update={"columns": columns})
-    return settings.model_copy(update={"attributes": named}), policy.simulated(own)
+    return settings.model_copy(update={"attributes": named})
 
 
 def settings_text(settings: Settings) -> str:
-    """The sections of an audit as TOML; paths are absolute, so that the file works from any folder."""
+    """The sections of an audit as TOML; paths are absolute, so that the file works from any folder.
+
+    Addresses and certificates are left out: the launcher makes those.
+    """
+    privacy, network = {"epsilon", "delta", "store_values"}, LIMITS
     shown = settings.model_dump(
-        mode="json", include={"attributes": True, "audit": True, "privacy": {"epsilon", "delta"}}, exclude_none=True
+        mode="json",
+        include={"attributes": True, "audit": True, "privacy": privacy, "network": network},
+        exclude_none=True,
     )
     shown["attributes"]["file"] = str(Path(shown["attributes"]["file"]).absolute())
     shown["audit"]["predictions"] = str(Path(shown["audit"]["predictions"]).absolute())

@@ -23,7 +23,6 @@ from parties.moments import forget
 from parties.own_plan import TrainingPlan
 from parties.simulation import own_policy
 from secure_fair import settings as settings_module
-from secure_fair.data.attributes import read_schema
 from secure_fair.errors import InterruptedRunError, RunError, SecureFairError, SettingsError
 from secure_fair.fairness import methods
 from secure_fair.fairness.terms import FairnessTerm
@@ -179,9 +178,10 @@ def simulated(
         raise SettingsError("attributes.file is missing; it names the auditor's attributes.csv")
     if run.exists():
         raise RunError(f"{run}: exists already; name another folder")
+    rules = own_policy(settings, release, settings.attributes.file.parent / "schema.json")
     (run / "auditor").mkdir(parents=True)
     policy = run / "auditor" / "policy.toml"
-    policy.write_text(own_policy(settings, release, read_schema(settings.attributes.file.parent / "schema.json")))
+    policy.write_text(rules)
     launch = Launch(run, config, overrides, policy, method, release)
     with peers(launch) as (network, wait):
         own = settings_module.load(config, (*overrides, *network))

@@ -10,13 +10,13 @@ from typing import Any
 
 from parties.launch import Launch, run_parties
 from parties.moments import can_reuse
-from secure_fair.data.attributes import Schema, read_schema
+from secure_fair.data.attributes import read_schema
 from secure_fair.errors import RunError, SettingsError
 from secure_fair.fairness import methods
 from secure_fair.privacy import disclosures
 from secure_fair.privacy.ledger import Ledger
 from secure_fair.privacy.policy import Policy, simulated
-from secure_fair.settings import Settings
+from secure_fair.settings import Settings, parse
 from secure_fair.training.run_folder import check_run_folder, read_table
 
 GRADIENT_WARNING = (
@@ -81,13 +81,13 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
     earlier = None if simulation.reuse is None else _reused(simulation, simulation.reuse)
     check_run_folder(run, resume=simulation.resume)
     table = read_table(settings.attributes.file, settings.attributes.columns)
-    (run / "auditor").mkdir(parents=True, exist_ok=True)
     policy = simulation.policy
     if policy is None:
+        rules = own_policy(settings, simulation.release, settings.attributes.file.parent / "schema.json")
+    (run / "auditor").mkdir(parents=True, exist_ok=True)
+    if policy is None:
         policy = run / "auditor" / "policy.toml"
-        policy.write_text(
-            own_policy(settings, simulation.release, read_schema(settings.attributes.file.parent / "schema.json"))
-        )
+        policy.write_text(rules)
     developer = run / "developer"
     reuse = None if simulation.reuse is None else simulation.reuse / "developer"
     if simulation.resume and can_reuse(settings, simulation.release, developer):
@@ -167,14 +167,17 @@ def _privacy(run: Path, settings: Settings, release: str) -> dict[str, Any]:
     return {"epsilon": epsilon, "delta": delta, "releases": opened, "id": secrets.token_hex(8)}
 
 
-def own_policy(settings: Settings, release: str, schema: Schema) -> str:
-    """The policy of a simulation without one of its own: allows what was asked for, once."""
-    return simulated(
-        Policy(
-            releases=(release,),
-            epsilon=settings.privacy.epsilon,
-            delta=settings.privacy.delta,
-            categories=schema.attributes,
-            person=schema.person,
-        )
-    )
+def own_policy(settings: Settings, release: str, schema: Path) -> str:
+    """The policy of a simulation without one of its own: allows what was asked for, once.
+
+    schema: schema.json, with the categories. Raises SettingsError naming it.
+    """
+    known = read_schema(schema)
+    rules = {
+        "releases": (release,),
+        "epsilon": settings.privacy.epsilon,
+        "delta": settings.privacy.delta,
+        "categories": known.attributes,
+        "person": known.person,
+    }
+    return simulated(parse(Policy, rules, str(schema)))

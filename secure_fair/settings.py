@@ -37,6 +37,8 @@ Positive = Annotated[int, Field(gt=0)]
 Told = Annotated[int, Field(gt=0, lt=2**31)]  # to an auditor
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Epsilon = Annotated[float, Field(gt=0, le=10**5, allow_inf_nan=False)]  # what the accountant takes
+Delta = Annotated[float, Field(gt=0, le=0.5)]
 
 
 class DataSettings(_Section):
@@ -134,8 +136,8 @@ class NetworkSettings(_Section):
 class PrivacySettings(_Section):
     """What the developer asks of a private release; the auditor's policy decides whether it is granted."""
 
-    epsilon: PositiveFloat = 2.0
-    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    epsilon: Epsilon = 2.0
+    delta: Delta = 1e-5
     refresh: Literal["once", "epoch"] = "once"
     rank: Annotated[int, Field(ge=0)] = 0
     clip: PositiveFloat = 1.0

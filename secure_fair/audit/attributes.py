@@ -143,10 +143,14 @@ def categories_in(file: Path, columns: Sequence[str]) -> dict[str, tuple[str, ..
                 raise table.refuse(
                     -1, f"column {name!r} has more than {MAX_GUESSED} values", "name the attributes: --columns A,B"
                 )
-    return {name: tuple(sorted(values - {""})) for name, values in seen.items()}
+    found = {name: tuple(sorted(values - {""})) for name, values in seen.items()}
+    for name, names in found.items():
+        if len(names) < MIN_CATEGORIES:
+            raise table.refuse(-1, f"column {name!r} has fewer than two values", "name the attributes: --columns A,B")
+    return found
 
 
-MAX_GUESSED = 20
+MIN_CATEGORIES, MAX_GUESSED = 2, 20
 
 
 def _require_persons(table: Table, start: int, column: pa.Array, name: str) -> None:

@@ -73,10 +73,6 @@ class Budget:
         """
         return _floor(rho_of(self.epsilon, self.delta)), _floor(self.epsilon)
 
-    def allows(self, cost: Cost) -> bool:
-        rho, pure = self.limits
-        return cost.rho <= rho or (cost.pure is not None and cost.pure <= pure)
-
 
 def gaussian_cost(epsilon: float, delta: float, releases: int = 1) -> Cost:
     """Cost of *each* of `releases` Gaussian releases that together are (epsilon, delta)-DP."""

@@ -7,7 +7,7 @@ record ids and public facts, never of an attribute: a refusal is a message to th
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +17,7 @@ from pydantic import Field
 
 from secure_fair.errors import RefusedError, SettingsError
 from secure_fair.privacy.accountant import Budget
-from secure_fair.settings import CROSS, parse
+from secure_fair.settings import CROSS, Delta, Epsilon, parse
 
 ReleaseName = Literal["gradient", "moment", "randomized-response", "adapter", "adapter-gradient", "predictor", "audit"]
 Fingerprint = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -30,8 +30,8 @@ class Policy(pydantic.BaseModel):
 
     version: Literal[1] = 1
     releases: tuple[ReleaseName, ...]
-    epsilon: Annotated[float, Field(gt=0, le=10**5, allow_inf_nan=False)]
-    delta: Annotated[float, Field(gt=0, le=0.5)]
+    epsilon: Epsilon
+    delta: Delta
     min_group: Annotated[int, Field(ge=1)] = 20
     min_intersection: Annotated[int, Field(ge=1)] = 100
     audits: Literal["noised", "exact"] = "noised"
@@ -98,24 +98,6 @@ class Policy(pydantic.BaseModel):
         for index, part in enumerate(parts):
             names = [f"{name}{CROSS}{value}" if index else value for name in names for value in self.categories[part]]
         return tuple(names)
-
-
-def require_ids(requested: Sequence[str], known: Collection[str], fixed: Collection[str] | None = None) -> None:
-    """Refuse duplicate ids, ids that the auditor's table lacks, and ids outside the set fixed for this run.
-
-    A duplicated record would count twice in a sum whose noise is made for once.
-    """
-    if not requested:
-        raise RefusedError("the request names no record")
-    if len(set(requested)) < len(requested):
-        seen: set[str] = set()
-        twice = next(name for name in requested if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise RefusedError(f"record {_quote(twice)} occurs more than once in the request; send each id once")
-    for allowed, reason in ((known, "is not in the auditor's table"), (fixed, "is outside the set fixed for this run")):
-        if allowed is not None:
-            outside = set(requested).difference(allowed)
-            if outside:
-                raise RefusedError(f"record {_quote(min(outside))} {reason} ({len(outside)} such); leave it out")
 
 
 def load(path: Path) -> Policy:

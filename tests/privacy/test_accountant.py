@@ -17,6 +17,7 @@ from scipy.stats import norm
 from secure_fair.errors import RefusedError
 from secure_fair.privacy import accountant
 from secure_fair.privacy.accountant import NOTHING, UNBOUNDED_COST, UNIT, Budget, Cost
+from tests.privacy.budgets import allows
 
 DELTA = 1e-5
 EPSILONS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -114,14 +115,14 @@ def test_amounts_add_exactly() -> None:
     assert tenths.pure == 4 * UNIT
     assert tenths.epsilon(DELTA) < 4  # many small releases compose better in zCDP
     four = sum([accountant.pure_cost([0.8])] * 5, NOTHING)
-    assert budget.allows(four)
-    assert not budget.allows(four + accountant.pure_cost([0.01]))
+    assert allows(budget, four)
+    assert not allows(budget, four + accountant.pure_cost([0.01]))
     for parts in (1, 3, 7, 60):
         part = accountant.gaussian_cost(4.0, DELTA, parts)
-        assert budget.allows(sum([part] * parts, NOTHING))
-        assert not budget.allows(sum([part] * (parts + 1), NOTHING))
+        assert allows(budget, sum([part] * parts, NOTHING))
+        assert not allows(budget, sum([part] * (parts + 1), NOTHING))
         share = accountant.split_epsilon(4.0, parts)
-        assert budget.allows(accountant.pure_cost([share] * parts))
+        assert allows(budget, accountant.pure_cost([share] * parts))
 
 
 def test_pure_and_gaussian_releases_share_one_budget() -> None:
@@ -131,15 +132,15 @@ def test_pure_and_gaussian_releases_share_one_budget() -> None:
     assert pure.epsilon(DELTA) == 2.0
     assert mixed.pure is None
     assert mixed.epsilon(DELTA) == pytest.approx(accountant.epsilon_of(mixed.rho / UNIT, DELTA))
-    assert Budget(4.0, DELTA).allows(pure)
-    assert not Budget(4.0, DELTA).allows(mixed)  # pure epsilon 2 in zCDP is nearly 10 at this delta
+    assert allows(Budget(4.0, DELTA), pure)
+    assert not allows(Budget(4.0, DELTA), mixed)  # pure epsilon 2 in zCDP is nearly 10 at this delta
 
 
 def test_an_unbounded_cost_stays_unbounded() -> None:
     cost = UNBOUNDED_COST + accountant.pure_cost([0.1])
     assert not cost.bounded
     assert cost.epsilon(DELTA) == math.inf
-    assert not Budget(100.0, DELTA).allows(cost)
+    assert not allows(Budget(100.0, DELTA), cost)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, -1.0, math.nan, math.inf, 1e9])

@@ -8,7 +8,7 @@ import pytest
 
 from secure_fair.errors import RefusedError, SettingsError
 from secure_fair.privacy import policy
-from secure_fair.privacy.policy import Policy, require_ids
+from secure_fair.privacy.policy import Policy
 
 FINGERPRINT = "sha256:" + "ab" * 32
 TEXT = f"""
@@ -71,6 +71,9 @@ def test_releases_and_developers_are_refused_unless_named(tmp_path: Path) -> Non
     loaded.require_developer(FINGERPRINT)
     with pytest.raises(RefusedError, match="developers"):
         loaded.require_developer("sha256:" + "cd" * 32)
+    for asked, quoted in (("y" * 500, r"'y{60}' is not"), ("\x1b[2J", r"'\\x1b\[2J' is not")):  # goes into logs
+        with pytest.raises(RefusedError, match=quoted):
+            loaded.require_release(asked)
 
 
 def test_categories_and_intersections_come_from_the_policy(tmp_path: Path) -> None:
@@ -82,27 +85,3 @@ def test_categories_and_intersections_come_from_the_policy(tmp_path: Path) -> No
     for columns in ([], ["Age"], ["Male", "Male"], ["Male*Male"], ["Male*"], [""]):
         with pytest.raises(RefusedError, match="attribute"):
             loaded.categories_of(columns)
-
-
-KNOWN = frozenset(f"r{index}" for index in range(10))
-
-
-@pytest.mark.parametrize(
-    ("requested", "told"),
-    [
-        ([], "no record"),
-        (["r1", "r2", "r1"], "'r1' occurs more than once"),
-        (["r1", "x9", "x1"], r"'x1' is not in the auditor's table \(2 such\)"),
-        (["r1", "r7"], r"'r7' is outside the set fixed for this run \(1 such\)"),
-        (["y" * 500], "'y{60}' is not"),
-        (["\x1b[2J"], r"'\\x1b\[2J' is not"),
-    ],
-)
-def test_ids_are_refused_by_themselves_alone(requested: list[str], told: str) -> None:
-    with pytest.raises(RefusedError, match=told):
-        require_ids(requested, KNOWN, {"r1", "r2"})
-
-
-def test_known_ids_pass() -> None:
-    require_ids(["r3", "r1"], KNOWN)
-    require_ids(["r2", "r1"], KNOWN, {"r1", "r2"})

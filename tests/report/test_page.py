@@ -16,7 +16,7 @@ from secure_fair.errors import RunError
 from secure_fair.fairness.methods import METHODS
 from secure_fair.report import material, page, words
 from secure_fair.report.arms import Arm
-from secure_fair.report.palette import DARK, LIGHT, PAIRS, RELEASES, contrast
+from secure_fair.report.palette import DARK, LIGHT, RELEASES
 from secure_fair.settings import SENSITIVE
 from tests.report.world import DEMO, comparison, demo_rows, run_files, seeded, shared
 
@@ -164,6 +164,28 @@ def test_what_is_said_is_what_the_files_say(html: str) -> None:
     assert "every digit" in text  # secure gradient and its plaintext twin
     assert "named the attribute of 100.0% of the training people" in text
     assert "Intervals are 95 % over 3 seeds" in text
+
+
+# (foreground, background, least ratio): 4.5 for text and 3 for marks, as WCAG 2.2 AA asks.
+PAIRS = (
+    *((text, ground, 4.5) for text in ("ink", "muted", "accent") for ground in ("page", "surface")),
+    *((text, ground, 4.5) for text in ("ink", "danger") for ground in ("danger-surface", "surface")),
+    *((text, ground, 4.5) for text in ("ink", "bounded") for ground in ("bounded-surface", "surface")),
+    *(("on-mark", release, 4.5) for release in RELEASES),
+    *((release, "surface", 3.0) for release in RELEASES),
+)
+
+
+def contrast(first: str, second: str) -> float:
+    """WCAG's contrast ratio of two colours written as #rrggbb."""
+    bright, dark = sorted((_luminance(first), _luminance(second)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 @pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])

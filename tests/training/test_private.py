@@ -33,6 +33,7 @@ from secure_fair.training.private import (
 )
 from secure_fair.training.sensitive import train_sensitive
 from secure_fair.training.setup import developer_side
+from tests.privacy.budgets import allows
 from tests.privacy.test_accountant import opendp_epsilon
 from tests.releases.test_noise import FALSE_ALARM, follows_the_law
 
@@ -58,8 +59,8 @@ def test_the_noise_is_what_epsilon_asks_for(settings: Settings, epsilon: float, 
     assert opendp_epsilon(2.0, sigma, epochs, DELTA) <= epsilon * (1 + 1e-9)
     assert opendp_epsilon(2.0, sigma / 2, epochs, DELTA) > 1.9 * epsilon
     assert run_cost(chosen).rho / UNIT == pytest.approx(epochs * 2 / sigma**2, rel=1e-6)
-    assert Budget(epsilon, DELTA).allows(run_cost(chosen))
-    assert not Budget(0.99 * epsilon, DELTA).allows(run_cost(chosen))
+    assert allows(Budget(epsilon, DELTA), run_cost(chosen))
+    assert not allows(Budget(0.99 * epsilon, DELTA), run_cost(chosen))
 
 
 def inputs() -> tuple[Tensor, Tensor]:
