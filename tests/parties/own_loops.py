@@ -18,7 +18,6 @@ from parties import launch, own_loop
 from parties.simulation import own_policy
 from secure_fair import settings
 from secure_fair.api import FairnessTerm, TrainingPlan, write_attributes
-from secure_fair.data.attributes import read_schema
 from secure_fair.errors import RunError
 from secure_fair.fairness.terms import PlainOrth
 from secure_fair.privacy.ledger import Ledger
@@ -88,7 +87,7 @@ def again(folder: Path) -> dict[str, Any]:
     """Two runs, one after the other, in the same folder of the developer's; auditor and dealer are new each time."""
     file, plan, _, h = setting(folder)
     effective = settings.load(file)
-    schema = read_schema(folder / "auditor" / "schema.json")
+    schema = folder / "auditor" / "schema.json"
     kinds = []
     for number in range(2):
         run = folder / f"run{number}"
