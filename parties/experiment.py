@@ -5,12 +5,12 @@ OUT/data/PAIR/, OUT/runs/PAIR/ARM-wWEIGHT-seedS/, OUT/choices.json, OUT/results.
 
 from __future__ import annotations
 
+import functools
 import json
-import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,13 @@ from typing import Any
 from parties.comparison import environment
 from parties.experiment_data import Steps, prepare_pair, prepared, require_same, settings_file
 from parties.experiment_file import Experiment
-from secure_fair.data.faces import start_worker
+from parties.workers import Say, Workers
 from secure_fair.errors import RunError
 from secure_fair.fairness import methods, verdict
 from secure_fair.files import write_json, write_text
 from secure_fair.report.experiment import lines
 
 VERSION = 1
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,16 @@ class Job:
     def name(self) -> str:
         return f"{self.method}-{self.release or 'plaintext'}-w{self.weight:g}-seed{self.seed}"
 
+    def __str__(self) -> str:
+        return f"{self.pair} {self.name}"
+
 
 def run_experiment(
     experiment: Experiment, out: Path, say: Say, steps: Steps, *, workers: int = 1, devices: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Prepare the data, choose weights on the validation split, run the grid; returns and writes OUT/results.json.
 
-    `devices` are given to the workers in turn. RunError, before anything is written, when OUT was made from another
+    Each worker has one of `devices`, in turn. RunError, before anything is written, when OUT was made from another
     description of data or settings. Raises what a run raises; what was finished stays.
     """
     require_same(experiment, out)
@@ -56,12 +58,12 @@ def run_experiment(
     write_text(out / "rule.txt", experiment.rule + "\n")
     for pair in experiment.pairs:
         prepare_pair(experiment, pair, out, steps)
-    with _Workers(workers, devices, out, say) as pool:
-        pool.run(_candidates(experiment))
+    with Workers(functools.partial(_run, out), workers, devices, say) as pool:
+        pool.run(_open(out, _candidates(experiment)))
         choices = _choose(experiment, out)
         write_json(out / "choices.json", {"rule": experiment.rule, "weights": choices})
         jobs = list(_grid(experiment, choices))
-        pool.run(jobs)
+        pool.run(_open(out, jobs))
     return _collect(experiment, out, choices, jobs, say)
 
 
@@ -88,7 +90,7 @@ def _collect(
     unaware = {(row["pair"], row["seed"]): row["metrics"] for row in rows if row["method"] == "erm"}
     for job, row in zip(jobs, rows, strict=True):
         for text in verdict.of_summary(row, unaware.get((row["pair"], row["seed"]))):
-            say(f"warning: {job.pair} {job.name}: {text}")
+            say(f"warning: {job}: {text}")
     pairs = {pair.name: {"task": pair.task, "attribute": pair.attribute} for pair in experiment.pairs}
     result = {
         "version": VERSION,
@@ -151,35 +153,12 @@ def _grid(experiment: Experiment, choices: dict[str, dict[str, float]]) -> Itera
                 yield Job(pair.name, name, release, weight, seed)
 
 
-class _Workers:
-    """Processes that run jobs, each on its own device; a failure ends the others' queue."""
-
-    def __init__(self, workers: int, devices: Sequence[str], out: Path, say: Say) -> None:
-        self._out, self._say = out, say
-        self._devices = list(devices)
-        self._context = multiprocessing.get_context("spawn")  # torch and threads do not survive a fork
-        self._workers = workers
-
-    def __enter__(self) -> _Workers:
-        self._pool = ProcessPoolExecutor(self._workers, mp_context=self._context, initializer=start_worker)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def run(self, jobs: Iterator[Job] | list[Job]) -> None:
-        """Run what is not complete. Raises the first error."""
-        todo = [job for job in dict.fromkeys(jobs) if not (_folder(self._out, job) / "summary.json").exists()]
-        futures: dict[Future[float], Job] = {}
-        for number, job in enumerate(todo):
-            device = self._devices[number % len(self._devices)] if self._devices else None
-            futures[self._pool.submit(_run, job, device, self._out)] = job
-        for done, future in enumerate(as_completed(futures), start=1):
-            job = futures[future]
-            self._say(f"{done} of {len(todo)}: {job.pair} {job.name} ({future.result():.0f} s)")
+def _open(out: Path, jobs: Iterable[Job]) -> list[Job]:
+    """What is not complete, each once."""
+    return [job for job in dict.fromkeys(jobs) if not (_folder(out, job) / "summary.json").exists()]
 
 
-def _run(job: Job, device: str | None, out: Path) -> float:
+def _run(out: Path, job: Job, device: str | None) -> float:
     """In a worker: one training, seconds."""
     import time
 
@@ -202,14 +181,30 @@ def _run(job: Job, device: str | None, out: Path) -> float:
     if job.release is None:
         run_plaintext(effective, job.method, effective.attributes.file, partial, lambda _done, _total: None)
     else:
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        told = os.open(folder.with_name(f"{folder.name}.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        os.dup2(told, 2)  # the developer's progress and errors: several workers share one terminal
-        os.close(told)
-        simulate(Simulation(effective, config, tuple(overrides), job.method, job.release, partial))
+        simulation = Simulation(effective, config, tuple(overrides), job.method, job.release, partial)
+        log = folder.with_name(f"{folder.name}.log")
+        try:
+            with _told_to(log):  # the developer's progress and errors: several workers share one terminal
+                simulate(simulation)
+        except RunError as error:
+            raise RunError(f"{error} (in {log})") from None
     shutil.rmtree(partial / "developer" / "checkpoint", ignore_errors=True)
     partial.rename(folder)
     return time.monotonic() - began
+
+
+@contextmanager
+def _told_to(file: Path) -> Iterator[None]:
+    """What this process and its children write to standard error goes to a file, until the block ends."""
+    before = os.dup(2)
+    told = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.dup2(told, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(told)
+        os.close(before)
 
 
 def _folder(out: Path, job: Job) -> Path:

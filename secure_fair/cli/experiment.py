@@ -16,7 +16,7 @@ PATH = click.Path(path_type=Path)
 @click.argument("file", type=PATH)
 @click.option("--out", type=PATH, required=True, help="Folder; complete runs in it are not run again.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings at once.")
-@click.option("--device", "devices", multiple=True, help="Device of the workers' trainings in turn; repeat it.")
+@click.option("--device", "devices", multiple=True, help="Of a worker's trainings, in turn; repeat it.")
 @click.option("--table-only", is_flag=True, help="Run nothing; write the table of the runs that are complete.")
 @console.json_option
 def experiment(file: Path, out: Path, workers: int, devices: tuple[str, ...], table_only: bool, as_json: bool) -> None:
