@@ -23,6 +23,7 @@ from parties.journal import Journal
 from parties.links import Links, opened
 from secure_fair.errors import (
     InterruptedRunError,
+    LedgerBusyError,
     LedgerError,
     PeerLostError,
     ProtocolError,
@@ -69,7 +70,8 @@ def serve(
     """Wait for all of `guests`, run the session with them, and, with `forever`, begin again.
 
     forever: a run that fails is logged and the next one is served. SIGTERM ends a run in order, and the service with
-    it, as an InterruptedRunError; so does a ledger that cannot be trusted. Otherwise what ends the run is raised.
+    it, as an InterruptedRunError; so does a ledger that cannot be trusted, while one that is locked or has no disk
+    left only fails the run, to which it releases nothing. Otherwise what ends the run is raised.
     """
     with (
         Journal(out, party) as journal,
@@ -98,7 +100,8 @@ def serve(
             except (SecureFairError, OSError) as error:
                 health.failed += 1
                 journal("run failed", reason=_public(error), seconds=round(time.monotonic() - began, 3))
-                if not forever or isinstance(error, (InterruptedRunError, LedgerError)):
+                distrusted = isinstance(error, LedgerError) and not isinstance(error, LedgerBusyError)
+                if not forever or distrusted or isinstance(error, InterruptedRunError):
                     raise
                 _log.error("the run failed: %s", error)
             else:

@@ -14,6 +14,7 @@ SecureFairError
 +-- RefusedError           the auditor's policy or ledger forbids the request
 |   +-- BudgetError        somebody's privacy budget would be exceeded
 +-- LedgerError            the ledger file is damaged, restored, or of another version
+|   +-- LedgerBusyError    the ledger is locked, or its disk is full: nothing goes out now
 +-- RunError               a run's folder is unusable (exists, incomplete, other version)
 +-- InterruptedRunError    the user, or a signal, stopped the run
 """
@@ -75,6 +76,10 @@ class BudgetError(RefusedError):
 
 class LedgerError(SecureFairError):
     """The ledger file is damaged, was restored from an older copy, or has another version."""
+
+
+class LedgerBusyError(LedgerError):
+    """The ledger could not be written now (locked by another process, a full disk), so nothing was released."""
 
 
 class RunError(SecureFairError):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from secure_fair.errors import LedgerError
+from secure_fair.errors import LedgerBusyError, LedgerError
 from secure_fair.privacy.ledger_files import (
     create_key,
     link_new,
@@ -26,6 +26,7 @@ from secure_fair.privacy.ledger_files import (
 
 FORMAT = 1
 LOCK_SECONDS = 30.0
+_PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)  # say nothing against what is stored
 _SCHEMA = f"""
 PRAGMA journal_mode = WAL;
 BEGIN;
@@ -101,7 +102,9 @@ class LedgerStore:
         try:
             yield
         except sqlite3.OperationalError as error:
-            raise LedgerError(f"{self._path}: {error}; free the lock or the disk, then run again") from None
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest is the details
+            kind = LedgerBusyError if code in _PASSING else LedgerError
+            raise kind(f"{self._path}: {error}; free the lock or the disk, then run again") from None
         except sqlite3.DatabaseError as error:
             raise LedgerError(f"{self._path}: not a usable ledger ({error}); restore the newest copy") from None
 

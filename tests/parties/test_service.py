@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import json
 import os
 import re
 import signal
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from secure_fair.errors import PeerBusyError, PeerRefusedError
+from parties.journal import Journal
+from parties.links import Links
+from parties.service import Guest, serve
+from secure_fair import settings
+from secure_fair.errors import LedgerBusyError, LedgerError, PeerBusyError, PeerRefusedError, SecureFairError
 from secure_fair.mpc.kinds import Kind
 from secure_fair.privacy.ledger import Ledger
 from secure_fair.transport import certs, tls
@@ -153,6 +160,31 @@ def test_sigterm_during_a_run(services: Callable[..., Services]) -> None:
     assert auditor.debits() == []
     last = [line for line in busy.events("auditor") if line["event"] == "run failed"]
     assert [line["reason"] for line in last] == ["stopped by SIGTERM"]
+
+
+def test_a_locked_ledger_fails_the_run_and_not_the_service(deployment: Deployment, tmp_path: Path) -> None:
+    """Two runs fail for a lock and the next one is served; a ledger that cannot be trusted ends the service."""
+    errors = [LedgerBusyError("locked"), LedgerBusyError("full"), LedgerError("restored")]
+    rows = deployment.network("dealer").items()
+    network = settings.load(None, tuple(f"network.{key}={value}" for key, value in rows)).network
+
+    def session(_links: Links, _come: dict[str, Guest], _journal: Journal) -> None:
+        raise errors.pop(0)
+
+    def visit() -> None:
+        while errors:
+            with contextlib.suppress(SecureFairError), deployment.connect("dealer") as connection:
+                connection.receive(Kind.HELLO)
+
+    visitor = threading.Thread(target=visit, daemon=True)
+    visitor.start()
+    with pytest.raises(LedgerError, match="restored"):
+        serve("dealer", network, tmp_path, ("developer",), session, forever=True)
+    assert errors == []
+    visitor.join(PATIENCE)
+    told = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    failed = [line["reason"] for line in told if line["event"] == "run failed"]
+    assert failed == ["LedgerBusyError", "LedgerBusyError", "LedgerError"]
 
 
 @pytest.mark.parametrize("how", ["silent", "not a hello", "gone"])

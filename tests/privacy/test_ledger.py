@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 from secure_fair.cli.ledger import ledger as command
-from secure_fair.errors import BudgetError, LedgerError
-from secure_fair.privacy import accountant
+from secure_fair.errors import BudgetError, LedgerBusyError, LedgerError
+from secure_fair.privacy import accountant, ledger_store
 from secure_fair.privacy.accountant import NOTHING, UNBOUNDED_COST, UNIT, Budget, Cost, gaussian_cost, pure_cost
 from secure_fair.privacy.ledger import Ledger, request_digest
 from tests.privacy.budgets import allows
@@ -216,6 +216,37 @@ def test_a_refusal_does_not_depend_on_anything_but_ids(tmp_path: Path) -> None:
                 ask(opened, 2)
             told.append(str(refusal.value))
     assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("why", ["locked", "full"])
+def test_what_passes_by_is_no_reason_to_distrust_the_ledger(
+    path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """Nothing is handed out meanwhile, and afterwards the ledger goes on with what it had."""
+    monkeypatch.setattr(ledger_store, "LOCK_SECONDS", 0.1)
+    with Ledger(path, by_person=True) as opened:
+        ask(opened, 1)
+        database = opened._store.database
+        if why == "locked":
+            other = sqlite3.connect(path, isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")
+        else:
+            pages = database.execute("PRAGMA page_count").fetchone()[0]
+            database.execute(f"PRAGMA max_page_count = {pages}")
+        big = tuple(f"person {number}" for number in range(2000))
+        with pytest.raises(LedgerBusyError, match="free the lock or the disk"):
+            opened.answer("moment", request_digest({"name": 2}), big, ONE, BUDGET, never_called)
+        if why == "locked":
+            other.execute("ROLLBACK")
+            other.close()
+        else:
+            database.execute(f"PRAGMA max_page_count = {10**6}")
+        assert opened.spent("ada") == ONE
+        assert opened.spent(big[0]) == NOTHING
+        assert ask(opened, 3) == b"bytes"
+    with pytest.raises(LedgerError) as caught:
+        Ledger(path.with_name("elsewhere"), by_person=None)
+    assert not isinstance(caught.value, LedgerBusyError)
 
 
 def test_a_restored_ledger_is_detected(path: Path) -> None:
