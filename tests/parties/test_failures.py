@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from parties.messages import AuditorHello
+from parties.messages import PROTOCOL_VERSION, AuditorHello
 from secure_fair.cli.main import run as secure_fair
 from secure_fair.errors import PeerRefusedError
 from secure_fair.mpc.kinds import Kind
@@ -184,7 +184,7 @@ def test_an_auditor_of_another_protocol(start: Start, tmp_path: Path, data: Path
         with Connection(sock, "developer") as developer:
             developer.receive(Kind.HELLO)
             developer.send(Kind.HELLO, AuditorHello(1, "", 200, (2,), False).encode())
-            with pytest.raises(PeerRefusedError, match="auditor speaks protocol 1, we 4"):
+            with pytest.raises(PeerRefusedError, match=f"auditor speaks protocol 1, we {PROTOCOL_VERSION}"):
                 developer.receive(Kind.HELLO)
     assert party.wait() == 1
-    assert party.errors == ["auditor speaks protocol 1, we 4; use one release on both sides"]
+    assert party.errors == [f"auditor speaks protocol 1, we {PROTOCOL_VERSION}; use one release on both sides"]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parties.messages import COUNT_BYTES, encode_step
+from parties.messages import COUNT_BYTES, PROTOCOL_VERSION, encode_step
 from parties.schedule import training_plan
 from secure_fair.errors import PeerRefusedError
 from secure_fair.mpc.dealing.plan import Plan
@@ -120,7 +120,7 @@ CASES = {
     "other settings": Case(hello("orth", "moment", settings=64 * "0"), "different settings"),
     "settings that are no digest": Case(hello("orth", "moment", settings="\u00e9"), "different settings"),
     "a name that is no text": Case(hello("orth", "gradient", run="\ud800"), "malformed hello"),
-    "other protocol": Case(hello("orth", "moment", protocol=1), "speaks protocol 1, we 4"),
+    "other protocol": Case(hello("orth", "moment", protocol=1), f"speaks protocol 1, we {PROTOCOL_VERSION}"),
     "more records than there are": Case(hello("orth", "moment", train=RECORDS + 1), "numbers make no sense"),
     "more records than are listed": Case(hello("orth", "moment", records=2**26), "both must list the same ids"),
     "no checkpoint": Case(hello("orth", "gradient", checkpoint_steps=0), "numbers make no sense"),
