@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Protocol
 
-from parties.links import PARENT_PIPE
+from parties.links import ENDED, PARENT_PIPE
 from secure_fair.errors import InterruptedRunError, RunError
 from secure_fair.transport import certs, tls
 
@@ -206,8 +206,9 @@ def _wait(parties: dict[str, _Process]) -> None:
             deadline = min(deadline, time.monotonic() + DEALER_SECONDS)
         time.sleep(_POLL_SECONDS)
     if failed:
-        killed = [text for text in failed if " was killed by " in text]
-        raise RunError("the run failed: " + "; ".join([*killed, *(text for text in failed if text not in killed)]))
+        # First what may be the reason, last who was only told that the run has ended.
+        failed.sort(key=lambda text: (" was killed by " not in text, ENDED in text))
+        raise RunError("the run failed: " + "; ".join(failed))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from types import FrameType
 
 from secure_fair.errors import (
     InterruptedRunError,
+    PeerRefusedError,
     ProtocolError,
     RefusedError,
     RunError,
@@ -28,6 +29,8 @@ from secure_fair.transport.frames import Connection
 GRACE_SECONDS = 5.0
 ENDING_SECONDS = 2.0
 AGAIN_SECONDS = 0.2  # after which a failure interrupts once more, if the main thread slept through the first time
+# What a dealer is told, which has no business with ids, budgets and digests.
+ENDED = "ended the run; its own log says why"
 PARENT_PIPE = "SECURE_FAIR_PARENT_PIPE"  # descriptor whose end tells that the launcher is gone
 
 
@@ -72,10 +75,11 @@ class Links:
         return Acceptor(listener, tls.server_context(self._identity))
 
     def fail(self, message: str) -> None:
-        """Tell every peer why we stop, and close."""
+        """Tell every peer why we stop, a dealer only that and where, and close."""
         self._end()
+        ended = f"{ENDED} ({self.where})" if self.where else ENDED
         for connection in self._open:
-            connection.fail(message)
+            connection.fail(ended if connection.peer == "dealer" else message)
 
     def close(self) -> None:
         """A proper end."""
@@ -139,6 +143,22 @@ class Links:
         """The failure that has interrupted the main thread, if one has."""
         return type(self._failure)(*self._failure.args) if self._raised and self._failure is not None else None
 
+    def cause(self, error: SecureFairError) -> SecureFairError:
+        """The words of the peer that ended the run, where a dealer was faster to say that it has; a moment for them."""
+        self._end()  # no further interruption
+        deadline = time.monotonic() + ENDING_SECONDS
+        while str(error).startswith("dealer: ") and ENDED in str(error) and time.monotonic() < deadline:
+            for connection in self._open:
+                try:
+                    if connection.peer != "dealer":
+                        connection.check()
+                except PeerRefusedError as own:
+                    return own
+                except TransportError:
+                    return error
+            time.sleep(0.05)
+        return error
+
     def locate(self, error: SecureFairError) -> None:
         """Let the error say where the run was."""
         if self.where and self.where not in str(error):  # a peer at the same place has said it
@@ -177,16 +197,20 @@ def opened(network: NetworkSettings) -> Iterator[Links]:
         links.fail("stopped by its user")
         raise
     except (TransportError, ProtocolError, RefusedError, InterruptedRunError) as error:
-        links.locate(error)
-        links.fail(str(error))
+        cause = links.cause(error)
+        links.locate(cause)
+        links.fail(str(cause))
+        if cause is not error:
+            raise cause from None
         raise
     except BaseException as error:
         lost = links.noticed()
         if lost is not None and isinstance(error, Exception):
             # Code of others in which the interruption came may have made an error of its own of it.
-            links.locate(lost)
-            links.fail(str(lost))
-            raise lost from error
+            cause = links.cause(lost)
+            links.locate(cause)
+            links.fail(str(cause))
+            raise cause from error
         links.fail(f"failed with {type(error).__name__}; see its own log")  # the text might name a value
         if isinstance(error, Exception) and not isinstance(error, (SecureFairError, OSError)):
             # Nobody has thought about what its text holds, and logs travel.

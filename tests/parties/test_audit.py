@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from scipy.stats import chi2
 
 from parties.audit_messages import AuditHello
+from parties.links import ENDED as TOLD_DEALER
 from parties.messages import MAX_HELLO_BYTES, PROTOCOL_VERSION
 from secure_fair import settings
 from secure_fair.cli.audit import audit
@@ -423,6 +424,9 @@ def test_what_does_not_fit_is_refused_before_anything_is_opened(audits: Callable
     commands = place.run(wait=6, **changed)
     assert codes(commands)["developer"] == 1
     assert told in commands[role].errors[0]
+    if case == "unknown ids":  # the dealer hears that, and nothing of ids
+        assert commands["dealer"].errors[0].startswith(f"auditor: {TOLD_DEALER}")
+        assert "600" not in commands["dealer"].text
     assert (place.opened(), place.debits()) == ([], [])
 
 

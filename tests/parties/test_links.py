@@ -13,13 +13,14 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from parties.links import Links, opened
+from parties.links import ENDED, Links, opened
 from parties.service import Guest
 from secure_fair.errors import (
     InterruptedRunError,
     PeerLostError,
     PeerRefusedError,
     ProtocolError,
+    RefusedError,
     RunError,
     SecureFairError,
     SettingsError,
@@ -81,6 +82,50 @@ def test_what_an_error_tells(
     assert ("4711" in str(raised.value)) == isinstance(error, (SettingsError, OSError))
     if ours is RunError:
         assert "unexpected ValueError" in str(raised.value)
+
+
+@contextmanager
+def between(deployment: Deployment) -> Iterator[tuple[Links, Connection, Connection]]:
+    """An auditor's links, and the other ends of its channels to a developer and to a dealer."""
+    ends: list[Connection] = []
+    try:
+        with opened(network_of(deployment)) as links, links.acceptor() as acceptor:
+            for peer in ("developer", "dealer"):
+                connecting = background(deployment.connect, "auditor")
+                links.take(acceptor.accept({"developer": links.pins("developer")}, PATIENCE)[1], peer)
+                ends.append(connecting.result(PATIENCE))
+            yield links, ends[0], ends[1]
+    finally:
+        for end in ends:
+            end.close()
+
+
+def test_a_dealer_is_told_no_reason(deployment: Deployment) -> None:
+    waiting: list[Future[bytearray]] = []
+
+    def refuse() -> None:
+        with between(deployment) as (links, developer, dealer):
+            waiting.extend(background(peer.receive, KIND) for peer in (developer, dealer))
+            links.where = "step 3 of 7"
+            raise RefusedError("4711 of 5000 ids are unknown")
+
+    with pytest.raises(RefusedError, match="4711"):
+        refuse()
+    with pytest.raises(PeerRefusedError, match=r"4711 of 5000 ids are unknown \(step 3 of 7\)"):
+        waiting[0].result(PATIENCE)
+    with pytest.raises(PeerRefusedError, match=rf"^auditor: {ENDED} \(step 3 of 7\)$"):
+        waiting[1].result(PATIENCE)
+
+
+def test_who_ended_a_run_is_believed_and_not_a_dealer_that_was_faster(deployment: Deployment) -> None:
+    def told() -> None:
+        with between(deployment) as (_, developer, dealer):
+            threading.Timer(0.5, developer.fail, ("the table is damaged",)).start()
+            dealer.fail(f"developer: {ENDED}")
+            time.sleep(PATIENCE)
+
+    with pytest.raises(PeerRefusedError, match="developer: the table is damaged"):
+        told()
 
 
 @pytest.mark.parametrize("how", ["peer dies", "peer refuses", "SIGTERM"])
