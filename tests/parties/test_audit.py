@@ -425,7 +425,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_opened(audits: Callable
     assert codes(commands)["developer"] == 1
     assert told in commands[role].errors[0]
     if case == "unknown ids":  # the dealer hears that, and nothing of ids
-        assert commands["dealer"].errors[0].startswith(f"auditor: {TOLD_DEALER}")
+        assert TOLD_DEALER in commands["dealer"].errors[0]
         assert "600" not in commands["dealer"].text
     assert (place.opened(), place.debits()) == ([], [])
 
