@@ -21,24 +21,14 @@ from secure_fair.mpc.dealing.plan import (
 )
 from secure_fair.mpc.dealing.source import CREDIT, SESSION_BYTES, CorrelationSource, OneTimeMask
 from secure_fair.mpc.engine.party import Party
-from secure_fair.mpc.engine.randomness import SEED_BYTES, RingGenerator
+from secure_fair.mpc.engine.randomness import SEED_BYTES
 from secure_fair.mpc.engine.sharing import decode, encode, from_share
 from secure_fair.mpc.kinds import Kind
 from secure_fair.mpc.protocols import adversary, orthogonality
 from secure_fair.mpc.protocols.adversary import AdversaryShape
 from secure_fair.mpc.protocols.orthogonality import OrthogonalityShape
+from tests.mpc.small_plans import EVERYTHING, OTHER, SMALL, generators, nothing
 from tests.mpc.three_threads import TIMEOUT, Network
-
-SMALL = OrthogonalityShape(n=4, d=3, k=2)
-OTHER = OrthogonalityShape(n=4, d=3, k=2, classes=2)
-EVERYTHING = (SMALL.program(), OTHER.program(), AdversaryShape(4, 3, 2, 0.1, 0.05).program())
-
-
-def generators() -> tuple[RingGenerator, RingGenerator]:
-    return RingGenerator(bytes([1] * 32)), RingGenerator(bytes([2] * 32))
-
-
-# what is dealt
 
 
 @pytest.mark.parametrize("program", EVERYTHING, ids=lambda p: p.name)
@@ -115,9 +105,6 @@ def test_a_dealer_cannot_fill_our_memory(network: Network, prefetch: int) -> Non
         dealing.result(TIMEOUT)
 
 
-# masks and order
-
-
 def test_a_mask_hides_one_value() -> None:
     mask = OneTimeMask(torch.arange(3))
     assert torch.equal(mask.hide(torch.zeros(3, dtype=torch.int64)), -torch.arange(3))
@@ -126,10 +113,6 @@ def test_a_mask_hides_one_value() -> None:
     with pytest.raises(ProtocolError, match=r"shape \(3,\) cannot hide \(3, 1\)"):
         OneTimeMask(torch.arange(3)).hide(torch.zeros(3, 1, dtype=torch.int64))
     assert "tensor" not in repr(mask)
-
-
-def nothing(_: Party) -> None:
-    pass
 
 
 def test_a_step_hides_each_value_once(network: Network) -> None:

@@ -26,7 +26,7 @@ from secure_fair.mpc.dealing.server import serve_session
 from secure_fair.mpc.dealing.source import CREDIT
 from secure_fair.mpc.dealing.tuples import TupleSpec
 from secure_fair.mpc.kinds import Kind
-from tests.mpc.test_dealing import EVERYTHING, OTHER, SMALL, nothing
+from tests.mpc.small_plans import EVERYTHING, OTHER, SMALL, nothing
 from tests.mpc.three_threads import TIMEOUT, Network
 
 # agreement

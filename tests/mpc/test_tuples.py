@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from secure_fair.errors import ProtocolError
 from secure_fair.mpc.dealing.tuples import TupleSpec, deal_tuple, signed_wraps
 from secure_fair.mpc.engine.sharing import decode, encode
-from tests.mpc.test_dealing import generators
+from tests.mpc.small_plans import generators
 from tests.mpc.test_plans import only_protocol_errors
 
 # tuples for CrypTen's own operations

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.parties import world
-from tests.parties.world import Command, Deployment
+from tests.parties import commands, faults, world
+from tests.parties.commands import Command
+from tests.parties.world import Deployment
 
 Start = Callable[..., Command]
 
@@ -19,7 +20,7 @@ Start = Callable[..., Command]
 def fork_server() -> None:
     """Started before the first module, so that it is no module's orphan; it ends with the test process."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's is inherited, and a launcher heeds it
-    first = world.server().Process(target=os.getpid)
+    first = commands.server().Process(target=os.getpid)
     first.start()
     first.join()
 
@@ -32,6 +33,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def data(shared: Path) -> Path:
     return world.prepared(shared)
+
+
+@pytest.fixture(scope="session")
+def few(shared: Path) -> Path:
+    return world.prepared(shared, faults.FACES)
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ import psutil
 import torch
 from safetensors.torch import load_file
 
-from tests.parties import world
-from tests.parties.world import PATIENCE, ROLES, Command
+from tests.parties import commands, world
+from tests.parties.commands import PATIENCE, Command
+from tests.parties.world import ROLES
 
 FACES, TRAIN = 40, 28
 BATCH, EVERY = 4, 3
@@ -89,7 +90,7 @@ class Trial:
         return int(first)
 
     def process(self, role: str) -> psutil.Process:
-        return psutil.Process(int(world.pid_file(self.run / role).read_text()))
+        return psutil.Process(int(commands.pid_file(self.run / role).read_text()))
 
     def model(self) -> dict[str, torch.Tensor]:
         """All that was trained."""
@@ -131,7 +132,7 @@ def hurt(trial: Trial, role: str, number: signal.Signals, step: int, *, resume: 
     """
     command = trial.start(resume=resume)
     try:
-        world.until(lambda: trial.steps() >= step or not command.process.is_alive())
+        commands.until(lambda: trial.steps() >= step or not command.process.is_alive())
         processes = {name: trial.process(name) for name in ROLES}
         victim = processes.pop(role)
         victim.send_signal(number)
@@ -188,7 +189,7 @@ def finish_and_copy(trial: Trial, step: int, copy: Path) -> None:
     """Run to the good end; the folder is copied when `step` steps are done, while nobody writes."""
     command = trial.start()
     try:
-        world.until(lambda: trial.steps() >= step or not command.process.is_alive())
+        commands.until(lambda: trial.steps() >= step or not command.process.is_alive())
         developer = trial.process("developer")
         developer.suspend()
         shutil.copytree(trial.folder, copy)

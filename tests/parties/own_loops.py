@@ -21,7 +21,7 @@ from secure_fair.api import FairnessTerm, TrainingPlan, write_attributes
 from secure_fair.errors import RunError
 from secure_fair.fairness.terms import PlainOrth
 from secure_fair.privacy.ledger import Ledger
-from tests.parties.world import PATIENCE, Forked, server
+from tests.parties.commands import PATIENCE, Forked, server
 
 RECORDS, WIDTH, BATCH, EPOCHS = 50, 6, 16, 2
 GROUPS = ("a", "b", "c")

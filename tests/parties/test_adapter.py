@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from secure_fair.cli.leakage import leakage
 from secure_fair.data import celeba, faces, prepare
-from tests.parties import world
+from tests.parties import commands, world
 from tests.parties.test_simulate import flat, scores_again, steps
 
 COLUMNS = ("Male", "SkinTone")
@@ -46,7 +46,7 @@ def made(folder: Path, command: str, method: str, *more: str, name: str = "") ->
             "--set",
             "privacy.store_values=true",
         ]
-        text = world.done([*fixed, *more], run.with_suffix(".log"))
+        text = commands.done([*fixed, *more], run.with_suffix(".log"))
         (run / "said.txt").write_text(text)
 
     return world.once(folder, f"own-{command}-{method}{name}", make)
@@ -91,7 +91,7 @@ def test_what_was_disclosed_is_logged_debited_and_said(run: Path, shared: Path) 
 
 def test_an_auditor_without_images_says_so(shared: Path, tmp_path: Path) -> None:
     config = world.write_settings(tmp_path / "settings.toml", world.prepared(shared))
-    command = world.Command.start(
+    command = commands.Command.start(
         ["simulate", "-c", str(config), "--method", "unl", "--release", "adapter", "--out", str(tmp_path / "run")],
         tmp_path / "log",
     )
@@ -103,8 +103,8 @@ def test_an_auditor_without_images_says_so(shared: Path, tmp_path: Path) -> None
 
 
 def test_a_run_loads_with_timm_and_peft_alone(run: Path) -> None:
-    with ProcessPoolExecutor(1, mp_context=world.server()) as pool:
-        assert pool.submit(scores_again, run).result(world.PATIENCE) < 1e-5
+    with ProcessPoolExecutor(1, mp_context=commands.server()) as pool:
+        assert pool.submit(scores_again, run).result(commands.PATIENCE) < 1e-5
 
 
 @pytest.mark.parametrize("factors", ["A", "AB"])

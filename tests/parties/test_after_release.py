@@ -13,7 +13,7 @@ import pytest
 from parties import moments
 from secure_fair.cli.main import run as secure_fair
 from secure_fair.errors import RunError
-from tests.parties import own_loops, world
+from tests.parties import commands, own_loops, world
 from tests.parties.conftest import Start
 from tests.parties.test_simulate import STEPS, made, summary
 from tests.parties.world import Deployment
@@ -107,7 +107,7 @@ def test_a_resumed_run_does_not_take_other_attributes(interrupted: Path, answere
 
 def test_a_run_resumed_after_its_release_is_attacked_all_the_same(interrupted: Path, answered: Path) -> None:
     more = ["--resume", "--out", str(interrupted)]
-    world.done([*arguments(answered, "simulate"), *more], interrupted.with_suffix(".log"))
+    commands.done([*arguments(answered, "simulate"), *more], interrupted.with_suffix(".log"))
     assert summary(interrupted)["leakage"] == summary(answered)["leakage"]
 
 

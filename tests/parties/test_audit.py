@@ -24,8 +24,9 @@ from secure_fair.mpc.kinds import Kind
 from secure_fair.privacy.accountant import UNBOUNDED, UNIT
 from secure_fair.privacy.ledger import Ledger
 from tests.parties import world
+from tests.parties.commands import Command
 from tests.parties.conftest import Start
-from tests.parties.world import Command, Deployment
+from tests.parties.world import Deployment
 
 RECORDS = 600
 FALSE_ALARM = 1e-6

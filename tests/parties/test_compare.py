@@ -13,7 +13,8 @@ import tomli_w
 from parties.comparison import Arm, arms, compare
 from secure_fair.errors import RunError, SettingsError
 from secure_fair.settings import Settings, load, parse
-from tests.parties.world import Command, write_settings
+from tests.parties.commands import Command
+from tests.parties.world import write_settings
 from tests.report.world import demo_rows, run_files
 
 ARMS = ["erm-plaintext", "orth-plaintext", "orth-gradient", "orth-moment"]

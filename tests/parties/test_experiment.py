@@ -12,7 +12,7 @@ from parties import experiment
 from parties.experiment_data import prepare_pair, require_same
 from parties.experiment_file import load
 from secure_fair.errors import RunError, SettingsError
-from tests.parties import world
+from tests.parties import commands
 from tests.parties.test_simulate import flat
 
 RECIPES = Path(__file__).parents[2] / "benchmarks" / "experiments"
@@ -95,7 +95,7 @@ def test_a_wrong_file_is_explained(tmp_path: Path, old: str, new: str, said: str
 def test_a_grid_is_run_once_and_resumed(tmp_path: Path) -> None:
     file, out = tmp_path / "grid.toml", tmp_path / "out"
     file.write_text(SMALL)
-    text = world.done(["experiment", str(file), "--out", str(out)], tmp_path / "log")
+    text = commands.done(["experiment", str(file), "--out", str(out)], tmp_path / "log")
     assert "smallest equalized-odds difference on the validation split" in text
     result = json.loads((out / "results.json").read_text())
     assert [(row["method"], row["release"], row["arm"]) for row in result["rows"]] == [
@@ -115,18 +115,18 @@ def test_a_grid_is_run_once_and_resumed(tmp_path: Path) -> None:
     (gone,) = out.glob("runs/age-race/erm-*")
     (gone / "summary.json").unlink()
     (gone.with_name(f"{gone.name}.partial")).mkdir()  # as an interruption leaves it
-    said = world.done(["experiment", str(file), "--out", str(out)], tmp_path / "again")
+    said = commands.done(["experiment", str(file), "--out", str(out)], tmp_path / "again")
     assert "1 of 1: age-race erm-plaintext" in said
     after = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/summary.json")}
     assert {path for path in before if after[path] != before[path]} == {gone / "summary.json"}
 
     (gone / "summary.json").unlink()
-    said = world.done(["experiment", str(file), "--out", str(out), "--table-only"], tmp_path / "table")
+    said = commands.done(["experiment", str(file), "--out", str(out), "--table-only"], tmp_path / "table")
     assert "1 of 2 runs are complete" in said
     assert len(json.loads((out / "results.json").read_text())["rows"]) == 1
 
     file.write_text(SMALL.replace("epochs = 1", "epochs = 2"))
-    command = world.Command.start(["experiment", str(file), "--out", str(out)], tmp_path / "other")
+    command = commands.Command.start(["experiment", str(file), "--out", str(out)], tmp_path / "other")
     assert command.wait() == 1
     assert any("training.epochs = 1, and now it is 2" in line for line in command.errors)
 
@@ -194,7 +194,7 @@ def test_data_of_unknown_making_are_not_taken(grown: Path, tmp_path: Path, left:
 @pytest.mark.timeout(900)
 def test_the_small_recipe_with_secure_arms(tmp_path: Path) -> None:
     """Both layouts, three groups and three classes, workers; what is secure equals its twin."""
-    world.done(
+    commands.done(
         ["experiment", str(RECIPES / "small.toml"), "--out", str(tmp_path / "out"), "--workers", "2"],
         tmp_path / "log",
         fresh=True,

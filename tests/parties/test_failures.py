@@ -18,9 +18,10 @@ from secure_fair.mpc.kinds import Kind
 from secure_fair.transport import tls
 from secure_fair.transport.accept import Acceptor
 from secure_fair.transport.frames import Connection
-from tests.parties import world
+from tests.parties import commands, world
+from tests.parties.commands import PATIENCE, Command
 from tests.parties.conftest import Start
-from tests.parties.world import PATIENCE, PROMPT, ROLES, Command, Deployment
+from tests.parties.world import PROMPT, ROLES, Deployment
 
 
 def ended(processes: list[psutil.Process], since: float) -> None:
@@ -41,8 +42,8 @@ class Running:
         more = ["--set", "training.epochs=50", "--set", "training.batch_size=4"]  # 1,750 steps
         self.launcher = start("launcher", [*fixed, *more], {"TMPDIR": str(self.temporary)})
         steps = self.run / "developer" / "steps.csv"
-        world.until(lambda: steps.exists() and len(steps.read_text().splitlines()) > 2)
-        self.parties = {role: psutil.Process(int(world.pid_file(self.run / role).read_text())) for role in ROLES}
+        commands.until(lambda: steps.exists() and len(steps.read_text().splitlines()) > 2)
+        self.parties = {role: psutil.Process(int(commands.pid_file(self.run / role).read_text())) for role in ROLES}
         assert all(party.is_running() for party in self.parties.values())
 
     def errors(self, role: str) -> list[str]:

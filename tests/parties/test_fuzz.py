@@ -31,10 +31,11 @@ from secure_fair.mpc.protocols.moment import MomentShape
 from secure_fair.privacy.ledger import Ledger
 from secure_fair.transport import tls
 from secure_fair.transport.frames import Connection
+from tests.parties.commands import PATIENCE
 from tests.parties.conftest import Start
 from tests.parties.records import record
 from tests.parties.visits import Services, short_run
-from tests.parties.world import PATIENCE, Deployment
+from tests.parties.world import Deployment
 from tests.security.asking import IDS, honest_hello
 from tests.transport.channels import background
 from tests.transport.test_fuzz import knock, mutate

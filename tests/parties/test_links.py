@@ -27,7 +27,8 @@ from secure_fair.errors import (
 )
 from secure_fair.settings import NetworkSettings
 from secure_fair.transport.frames import Connection
-from tests.parties.world import PATIENCE, Deployment
+from tests.parties.commands import PATIENCE
+from tests.parties.world import Deployment
 from tests.transport.channels import background
 
 KIND = 16

@@ -18,7 +18,7 @@ from secure_fair.errors import ProtocolError, RunError
 from secure_fair.model.classifier import build_classifier
 from secure_fair.settings import Settings, load, parse
 from secure_fair.training.sensitive import soft_attributes
-from tests.parties import world
+from tests.parties import commands, world
 from tests.parties.test_adapter import COLUMNS, made, prepared, summary
 from tests.parties.test_simulate import steps
 
@@ -67,8 +67,8 @@ def _in_one_process(run: Path, out: Path) -> dict[str, np.ndarray]:
 
 
 def test_the_run_is_the_same_computation_in_one_process(run: Path, tmp_path: Path) -> None:
-    with ProcessPoolExecutor(1, mp_context=world.server()) as pool:
-        rows = pool.submit(_in_one_process, run, tmp_path).result(world.PATIENCE)
+    with ProcessPoolExecutor(1, mp_context=commands.server()) as pool:
+        rows = pool.submit(_in_one_process, run, tmp_path).result(commands.PATIENCE)
     found = stored(run)
     for split, own in rows.items():
         assert np.array_equal(found["soft"][found["split"] == split], own), split
@@ -126,7 +126,7 @@ def test_an_interrupted_run_keeps_its_table(run: Path, shared: Path, tmp_path: P
     log = (again / "auditor" / "log.jsonl").read_bytes()
     config = world.write_settings(tmp_path / "settings.toml", prepared(shared), COLUMNS)
     command = ["simulate", "-c", str(config), "--method", "orth", "--release", "predictor", "--out", str(again)]
-    world.done([*command, *DEMO, "--set", "privacy.store_values=true", "--resume"], tmp_path / "log")
+    commands.done([*command, *DEMO, "--set", "privacy.store_values=true", "--resume"], tmp_path / "log")
     assert (again / "auditor" / "log.jsonl").read_bytes() == log
     assert (again / "developer" / "predictions.csv").read_bytes() == (
         run / "developer" / "predictions.csv"
@@ -135,7 +135,7 @@ def test_an_interrupted_run_keeps_its_table(run: Path, shared: Path, tmp_path: P
 
 def test_a_random_backbone_is_refused(shared: Path, tmp_path: Path) -> None:
     config = world.write_settings(tmp_path / "settings.toml", prepared(shared), COLUMNS)
-    command = world.Command.start(
+    command = commands.Command.start(
         ["simulate", "-c", str(config), "--method", "ent", "--release", "predictor", "--out", str(tmp_path / "run")],
         tmp_path / "log",
     )
@@ -195,5 +195,5 @@ def _not_finite(data: Path) -> str:
 
 
 def test_predictions_that_are_not_finite_are_refused(shared: Path) -> None:
-    with ProcessPoolExecutor(1, mp_context=world.server()) as pool:
-        assert pool.submit(_not_finite, prepared(shared)).result(world.PATIENCE)
+    with ProcessPoolExecutor(1, mp_context=commands.server()) as pool:
+        assert pool.submit(_not_finite, prepared(shared)).result(commands.PATIENCE)

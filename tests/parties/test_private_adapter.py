@@ -19,7 +19,7 @@ from secure_fair.privacy import policy as policies
 from secure_fair.privacy.accountant import UNIT, Cost, rho_of
 from secure_fair.privacy.ledger import Ledger
 from secure_fair.settings import load
-from tests.parties import world
+from tests.parties import commands, world
 from tests.parties.test_adapter import COLUMNS, made, prepared, summary
 
 PRIVATE = ("--set", "sensitive.private=true")
@@ -57,7 +57,7 @@ def test_a_budget_that_is_too_small_is_refused_before_anything_is_trained(shared
     config = world.write_settings(tmp_path / "settings.toml", prepared(shared), COLUMNS)
     rules = world.write_policy(tmp_path / "policy.toml", ("adapter",), epsilon=1.9)
     run = tmp_path / "run"
-    command = world.Command.start(
+    command = commands.Command.start(
         [
             *("simulate", "-c", str(config), "--method", "unl", "--release", "adapter", "--policy", str(rules)),
             *("--out", str(run), *PRIVATE),
@@ -101,9 +101,9 @@ def asked(folder: Path, data: Path, budget: float, releases: list[tuple[str, tup
 def test_the_same_request_has_the_same_answer_and_another_is_debited(shared: Path, tmp_path: Path) -> None:
     """The budget is for two trainings. The second release of the first is what is stored; the fourth is refused."""
     requests = [("adapter", ()), ("predictor", ()), ("adapter", ("training.seed=1",)), ("adapter", ("lora.rank=2",))]
-    with ProcessPoolExecutor(1, mp_context=world.server()) as pool:
+    with ProcessPoolExecutor(1, mp_context=commands.server()) as pool:
         found, failed, trainings, spent, kinds = pool.submit(asked, tmp_path, prepared(shared), 3.2, requests).result(
-            world.PATIENCE
+            commands.PATIENCE
         )
     assert (len(found), failed, trainings, kinds) == (3, 1, 2, ["adapter", "adapter"])
     first, again, other = found

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from secure_fair.data.labels import LabelTable, read_labels
-from tests.parties import world
+from tests.parties import commands, world
+from tests.parties.commands import Command
 from tests.parties.conftest import Start
-from tests.parties.world import Command, Deployment
+from tests.parties.world import Deployment
 
 pytest.importorskip("private_set_intersection", reason="the extra psi is not installed")
 
@@ -166,7 +167,7 @@ def test_private_releases_are_about_the_common_records(parties: Parties, lists: 
     # Another training on the same release needs no auditor, and is about the same records.
     again = parties.out.with_name("again")
     arguments = ["--method", "orth", "--release", release, "--reuse", str(parties.out / "developer")]
-    world.done(["party", "developer", "-c", str(config), "--out", str(again), *arguments], again.with_suffix(".log"))
+    commands.done(["party", "developer", "-c", str(config), "--out", str(again), *arguments], again.with_suffix(".log"))
     assert json.loads((again / "common_ids.json").read_text()) == lists.common
 
 
@@ -177,7 +178,7 @@ def test_a_resumed_run_is_about_the_records_of_the_first_attempt(
     config = lists.different()
     developer = parties.begin(config, "gradient", training__epochs=EPOCHS, **PSI)
     checkpoints = parties.out / "developer" / "checkpoint"
-    world.until(lambda: len(list(checkpoints.glob("*.pt"))) == 2)
+    commands.until(lambda: len(list(checkpoints.glob("*.pt"))) == 2)
     assert developer.process.pid is not None
     developer.process.kill()
     for role in ("auditor", "dealer"):

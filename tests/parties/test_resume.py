@@ -12,14 +12,9 @@ import torch
 
 from secure_fair import checkpoint
 from secure_fair.errors import RunError
-from tests.parties import faults, world
+from tests.parties import faults
 from tests.parties.faults import EPOCH, Trial
 from tests.parties.world import ROLES
-
-
-@pytest.fixture(scope="session")
-def few(shared: Path) -> Path:
-    return world.prepared(shared, faults.FACES)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

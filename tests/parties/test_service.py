@@ -25,11 +25,12 @@ from secure_fair.errors import LedgerBusyError, LedgerError, PeerBusyError, Peer
 from secure_fair.mpc.kinds import Kind
 from secure_fair.privacy.ledger import Ledger
 from secure_fair.transport import certs, tls
-from tests.parties import world
+from tests.parties import commands
+from tests.parties.commands import PATIENCE
 from tests.parties.conftest import Start
 from tests.parties.records import record
 from tests.parties.visits import RELEASES, Services, go_on, short_run
-from tests.parties.world import PATIENCE, PROMPT, Deployment
+from tests.parties.world import PROMPT, Deployment
 from tests.transport.channels import Pki
 from tests.transport.test_fuzz import knock
 
@@ -134,7 +135,7 @@ def test_a_second_developer_is_told_to_wait(services: Callable[..., Services]) -
 @pytest.mark.parametrize("role", ["auditor", "dealer"])
 def test_sigterm_while_nobody_is_served(services: Callable[..., Services], role: str) -> None:
     idle = services()
-    world.until(lambda: idle.count(role, "listening") == 1)
+    commands.until(lambda: idle.count(role, "listening") == 1)
     began = time.monotonic()
     os.kill(idle.process(role).pid, signal.SIGTERM)
     assert idle.commands[role].wait() == 0
@@ -151,7 +152,7 @@ def test_sigterm_during_a_run(services: Callable[..., Services]) -> None:
         auditor.ask(answer)
         assert not auditor.sent_again()
         auditor.closing.enter_context(busy.connect("dealer"))
-        world.until(lambda: busy.count("dealer", "connected") == 1)
+        commands.until(lambda: busy.count("dealer", "connected") == 1)
         assert busy.health("auditor")["state"] == "serving"
         os.kill(busy.process("auditor").pid, signal.SIGTERM)
         with pytest.raises(PeerRefusedError, match="auditor: stopped by SIGTERM"):
@@ -200,7 +201,7 @@ def test_a_bad_visitor_does_not_keep_the_next_one_out(services: Callable[..., Se
                 bad.receive(Kind.HELLO)
     with open_door.visit() as good:
         short_run(good, "randomized-response")
-    world.until(lambda: open_door.count("auditor", "run ended") == 1)
+    commands.until(lambda: open_door.count("auditor", "run ended") == 1)
 
 
 def test_the_log_has_no_secret(services: Callable[..., Services]) -> None:
@@ -208,7 +209,7 @@ def test_the_log_has_no_secret(services: Callable[..., Services]) -> None:
     for release in ("randomized-response", "moment", "gradient"):
         with told.visit() as auditor:
             short_run(auditor, release)
-    world.until(lambda: told.count("auditor", "run ended") == len(RELEASES))
+    commands.until(lambda: told.count("auditor", "run ended") == len(RELEASES))
     for role in ("auditor", "dealer"):
         text = (told.folder / role / "log.jsonl").read_text()
         assert not re.search(r"r0\d\d|Pale_Skin|identity|BEGIN|p\d+\b.*yes", text)
@@ -231,7 +232,7 @@ def test_a_developer_that_goes_away(services: Callable[..., Services]) -> None:
     going = services()
     with going.visit() as auditor:
         short_run(auditor, "gradient", stop_after=1)
-    world.until(lambda: going.count("auditor", "run failed") == 1 and going.count("dealer", "run failed") == 1)
+    commands.until(lambda: going.count("auditor", "run failed") == 1 and going.count("dealer", "run failed") == 1)
     for role in ("auditor", "dealer"):
         (failed,) = [line for line in going.events(role) if line["event"] == "run failed"]
         assert "developer" in failed["reason"]

@@ -16,7 +16,7 @@ import pytest
 
 from secure_fair.data.faces import SKIN_COLUMNS
 from secure_fair.privacy.accountant import UNIT, gaussian_cost
-from tests.parties import world
+from tests.parties import commands, world
 from tests.parties.world import BATCH, TEST, TRAIN
 from tests.releases.test_noise import FALSE_ALARM, follows_the_law
 
@@ -127,7 +127,7 @@ def test_a_run_on_an_earlier_release_says_what_that_has_cost(shared: Path, tmp_p
     before, second, third = summary(first)["privacy"], tmp_path / "second", tmp_path / "third"
     for method, earlier, out in (("orth", first, second), ("unl", second, third)):
         arguments = ["--method", method, "--reuse", str(earlier), "--out", str(out)]
-        world.done([*command, *arguments], tmp_path / f"{method}.log")
+        commands.done([*command, *arguments], tmp_path / f"{method}.log")
         assert summary(out)["privacy"] == {"reused": str(first), **before}
         assert not (out / "auditor" / "ledger.sqlite").exists()
     assert before["epsilon"] == pytest.approx(EPSILON["moment"], rel=1e-6)
@@ -138,15 +138,15 @@ def test_a_run_on_an_earlier_release_says_what_that_has_cost(shared: Path, tmp_p
     ):
         out = tmp_path / "refused"
         wrong = [*command, "--method", "orth", "--reuse", str(first), "--out", str(out), *more]
-        refused = world.Command.start(wrong, tmp_path / "refused.log")
+        refused = commands.Command.start(wrong, tmp_path / "refused.log")
         assert refused.wait() == 1
         assert said in refused.text
         assert not out.exists()
 
 
 def test_the_adapter_is_one_that_peft_loads(run: Path) -> None:
-    with ProcessPoolExecutor(1, mp_context=world.server()) as pool:
-        assert pool.submit(scores_again, run).result(world.PATIENCE) < 1e-5
+    with ProcessPoolExecutor(1, mp_context=commands.server()) as pool:
+        assert pool.submit(scores_again, run).result(commands.PATIENCE) < 1e-5
 
 
 def scores_again(run: Path) -> float:
@@ -179,8 +179,8 @@ def scores_again(run: Path) -> float:
 def test_the_moment_is_that_of_the_right_records(shared: Path) -> None:
     """What was opened minus the moment of features, labels and attributes joined by id is the noise, and only that."""
     run = made(shared, "orth", "moment")
-    with ProcessPoolExecutor(1, mp_context=world.server()) as pool:
-        u, labels, ids = pool.submit(_vectors_again, run).result(world.PATIENCE)
+    with ProcessPoolExecutor(1, mp_context=commands.server()) as pool:
+        u, labels, ids = pool.submit(_vectors_again, run).result(commands.PATIENCE)
     table = attributes(run)
     male = np.array([table[record]["Male"] == "yes" for record in ids])
     tones = [np.array([table[record]["SkinTone"] == tone for record in ids]) for tone in SKIN_COLUMNS]

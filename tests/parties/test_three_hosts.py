@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from secure_fair.transport import certs
-from tests.parties.world import PATIENCE, ROLES, Command, Deployment
+from tests.parties.commands import PATIENCE, Command
+from tests.parties.world import ROLES, Deployment
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "three_hosts"
 ADDRESSES = {"developer": "10.77.0.1", "auditor": "10.77.0.2", "dealer": "10.77.0.3"}

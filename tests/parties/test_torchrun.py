@@ -2,143 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import psutil
 import pytest
-import torch
 
 from secure_fair.cli.main import run as secure_fair
 from secure_fair.cli.serving import served
 from secure_fair.errors import SettingsError
 from secure_fair.settings import Settings
 from secure_fair.training import torchrun
-from tests.parties import faults, world
-from tests.parties.world import PATIENCE, PROMPT, Command, Deployment
-
-BATCH = 9  # of 28 records: shares of 5 and 4, and a last batch of one record for two processes
-EPOCHS = 8  # of 4 steps
-LEARNING_RATE = 1e-3
-
-# The sums of one process in another order, so that h differs by some 2^-24, and where it was near to a rounding border
-# its fixed-point value by 2^-17. A factor between the processes' gradients would be seen in AdamW's mean of them, and
-# not in the parameters. Measured: 1e-6 (ORTH) and 9e-6 (ADV) of a parameter, 1e-4 and 8e-4 of the largest gradient.
-PARAMETER = 0.02 * LEARNING_RATE
-GRADIENT = 2e-3
-SCORE = 1e-4  # measured: 7e-7 (ORTH) and 1.2e-5 (ADV, whose fixed-point truncation differs from run to run)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A run of three parties, with the developer in so many processes."""
-
-    folder: Path
-    data: Path
-    identities: Deployment
-    method: str
-    release: str
-    ranks: int = 2
-
-    @property
-    def out(self) -> Path:
-        return self.folder / "developer"
-
-    def start(self, *more: str, roles: Sequence[str] = world.ROLES, **settings: Any) -> dict[str, Command]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        config = world.write_settings(self.folder / "settings.toml", self.data)
-        policy = world.write_policy(self.folder / "policy.toml", [self.release], epsilon=1e5)
-        own = {
-            "dealer": [],
-            "auditor": ["--policy", str(policy)],
-            "developer": ["--method", self.method, "--release", self.release, *more],
-        }
-        options = {
-            "training__epochs": EPOCHS,
-            "training__batch_size": BATCH,
-            "training__checkpoint_steps": 3,
-            "privacy__epsilon": 1e5,
-        }
-        place = self.identities.elsewhere()
-
-        def begin(role: str) -> Command:
-            arguments = place.party(role, config, self.folder / role, *own[role], **options | settings)
-            log = self.folder / f"{role}{'-resumed' if '--resume' in more else ''}.log"
-            return Command.start(arguments, log, ranks=self.ranks if role == "developer" else 1)
-
-        return {role: begin(role) for role in roles}
-
-    def finish(self, *more: str, roles: Sequence[str] = world.ROLES, **settings: Any) -> Trial:
-        commands = self.start(*more, roles=roles, **settings)
-        try:
-            for command in commands.values():
-                assert command.wait() == 0, command.text
-        finally:
-            for command in commands.values():
-                command.kill()
-        return self
-
-    def steps(self) -> int:
-        file = self.out / "steps.csv"
-        return max(0, len(file.read_text().splitlines()) - 1) if file.exists() else 0
-
-    def state(self) -> dict[str, Any]:
-        found: dict[str, Any] = torch.load(max((self.out / "checkpoint").glob("*.pt")), weights_only=True)
-        return found
-
-    def scores(self) -> npt.NDArray[np.float64]:
-        with (self.out / "predictions.csv").open(newline="") as stream:
-            return np.array([float(row["score_yes"]) for row in csv.DictReader(stream)])
-
-    def cost(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.out / "cost.json").read_text())
-        return found
-
-
-def check_equal(one: Trial, other: Trial) -> None:
-    """Parameters, gradients and predictions, within what the order of float32 sums does."""
-    ours, theirs = one.state(), other.state()
-    assert ours["step"] == theirs["step"] > 0
-    assert ours["model"].keys() == theirs["model"].keys()
-    for name, value in ours["model"].items():
-        assert (value - theirs["model"][name]).abs().max() <= PARAMETER, name
-    for index, moments in ours["optimiser"]["state"].items():
-        expected = theirs["optimiser"]["state"][index]["exp_avg"]
-        assert (moments["exp_avg"] - expected).abs().max() <= GRADIENT * expected.abs().max(), index
-    assert np.abs(one.scores() - other.scores()).max() <= SCORE
-
-
-def identical(one: Trial, other: Trial) -> bool:
-    ours, theirs = one.state(), other.state()
-    return ours["step"] == theirs["step"] and all(
-        torch.equal(value, theirs["model"][name]) for name, value in ours["model"].items()
-    )
-
-
-@pytest.fixture(scope="module")
-def few(shared: Path) -> Path:
-    return world.prepared(shared, faults.FACES)
-
-
-def trial(shared: Path, few: Path, identities: Deployment, method: str, release: str, ranks: int) -> Trial:
-    """An undisturbed run, made once."""
-
-    def make(folder: Path) -> None:
-        Trial(folder, few, identities, method, release, ranks).finish()
-
-    folder = world.once(shared, f"torchrun-{method}-{release}-{ranks}", make)
-    return Trial(folder, few, identities, method, release, ranks)
+from tests.parties import world
+from tests.parties.commands import PATIENCE, Command, descendants, until
+from tests.parties.several import BATCH, Trial, check_equal, identical, trial
+from tests.parties.world import PROMPT, Deployment
 
 
 @pytest.mark.parametrize("method", ["orth", pytest.param("adv", marks=pytest.mark.slow)])
@@ -227,8 +112,8 @@ def test_a_killed_auditor_ends_all_and_the_run_goes_on(
     hurt = Trial(tmp_path, few, identities, "orth", "gradient")
     commands = hurt.start()
     try:
-        world.until(lambda: hurt.steps() >= 8)
-        ranks = world.descendants(commands["developer"].process.pid)
+        until(lambda: hurt.steps() >= 8)
+        ranks = descendants(commands["developer"].process.pid)
         assert len(ranks) == 2
         os.kill(commands["auditor"].process.pid or 0, signal.SIGKILL)
         began = time.monotonic()
@@ -254,8 +139,8 @@ def test_stopped_torchrun_ends_all(few: Path, identities: Deployment, tmp_path: 
     stopped = Trial(tmp_path, few, identities, "orth", "gradient")
     commands = stopped.start(training__epochs=100)
     try:
-        world.until(lambda: stopped.steps() >= 3)
-        ranks = world.descendants(commands["developer"].process.pid)
+        until(lambda: stopped.steps() >= 3)
+        ranks = descendants(commands["developer"].process.pid)
         began = time.monotonic()
         os.kill(commands["developer"].process.pid or 0, number)
         for role in world.ROLES:
@@ -330,8 +215,8 @@ def test_a_process_that_dies_or_stalls_ends_the_others(
     hurt = Trial(tmp_path, few, identities, "orth", "gradient")
     commands = hurt.start(training__epochs=100, network__idle_timeout_seconds=5)
     try:
-        world.until(lambda: hurt.steps() >= 3)
-        ranks = world.descendants(commands["developer"].process.pid)
+        until(lambda: hurt.steps() >= 3)
+        ranks = descendants(commands["developer"].process.pid)
         (follower,) = [rank for rank in ranks if not any("steps.csv" in file.path for file in rank.open_files())]
         follower.send_signal(number)
         others = [rank for rank in ranks if rank != follower]

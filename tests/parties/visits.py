@@ -21,9 +21,10 @@ from secure_fair.mpc.kinds import Kind
 from secure_fair.mpc.terms import PublicShape, secure_orth
 from secure_fair.transport import certs, tls
 from secure_fair.transport.frames import Connection
-from tests.parties import world
+from tests.parties import commands, world
+from tests.parties.commands import PATIENCE, Command
 from tests.parties.conftest import Start
-from tests.parties.world import PATIENCE, Command, Deployment
+from tests.parties.world import Deployment
 from tests.security import asking
 from tests.security.asking import Auditor
 
@@ -90,11 +91,11 @@ class Services:
 
     def until(self, role: str, event: str) -> None:
         """Until the party's log has the event."""
-        world.until(lambda: self.count(role, event))
+        commands.until(lambda: self.count(role, event))
 
     def wait_for(self, runs: int) -> None:
         """Until the auditor has served so many runs, well or badly."""
-        world.until(lambda: self.count("auditor", "run ended") + self.count("auditor", "run failed") >= runs)
+        commands.until(lambda: self.count("auditor", "run ended") + self.count("auditor", "run failed") >= runs)
 
     def until_idle(self) -> None:
         """Until both services have waited for a run for a second: they have started, and whoever came before is gone.
@@ -113,7 +114,7 @@ class Services:
                 seen, since = facts, time.monotonic()
             return all(state == "waiting" for state, *_ in facts) and time.monotonic() > since + 1
 
-        world.until(idle, 2 * PATIENCE)
+        commands.until(idle, 2 * PATIENCE)
 
     def health(self, role: str) -> dict[str, Any]:
         table: dict[str, Any] = json.loads((self.folder / role / "health.json").read_text())

@@ -21,8 +21,9 @@ from secure_fair.mpc.protocols.counts import CountShape
 from secure_fair.transport import tls
 from secure_fair.transport.accept import Acceptor
 from secure_fair.transport.frames import Connection
+from tests.parties.commands import PATIENCE, Command
 from tests.parties.conftest import Start
-from tests.parties.world import PATIENCE, Command, Deployment
+from tests.parties.world import Deployment
 
 RECORDS = 40
 TERMS = AuditTerms(PROTOCOL_VERSION, "00", EXACT, 20, to_both=False, groups=(2,), names=("f", "m"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.parties import world
+from tests.parties import commands, world
 from tests.parties.world import ROLES
 
 # Loaded by Python at the start of each process; a party tells on itself.
@@ -60,7 +60,7 @@ def run(shared: Path) -> Path:
         (folder / "tracer" / "sitecustomize.py").write_text(TRACER)
         config = world.write_settings(folder / "settings.toml", world.prepared(shared))
         arguments = ["simulate", "-c", str(config), "--method", "orth", "--release", "moment"]
-        world.done(
+        commands.done(
             [*arguments, "--out", str(folder / "run")],
             folder / "log.txt",
             {"PYTHONPATH": f"{folder / 'tracer'}:{Path.cwd()}", "TRACE": str(folder / "trace")},

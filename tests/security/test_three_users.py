@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from secure_fair.cli.certs import certs
 from secure_fair.transport.certs import fingerprint
 from tests.parties import world
-from tests.parties.world import ROLES, Command, Deployment
+from tests.parties.commands import Command
+from tests.parties.world import ROLES, Deployment
 
 USERS = {"dealer": 64001, "auditor": 64002, "developer": 64003}
 
