@@ -261,7 +261,7 @@ def test_exact_audits_end_a_budget_and_a_budget_excludes_them(tmp_path: Path) ->
         ledger.reserve("moment", b"1", ["a", "b"], COST, DEFAULT)
         with pytest.raises(BudgetError, match="1 of 2 people in the request have a privacy budget"):
             ledger.reserve("audit exact x", b"2", ["b", "c"], UNBOUNDED_COST, DEFAULT, exact=3)
-        ledger.reserve("audit exact y", b"3", ["c", "d"], UNBOUNDED_COST, DEFAULT, exact=1)
+        ledger.answer("audit exact y", b"3", ["c", "d"], UNBOUNDED_COST, DEFAULT, lambda: b"counts", exact=1)
         with pytest.raises(BudgetError, match="audited exactly 1 times, and the policy's max_audits is 1"):
             ledger.check(["c", "d"], UNBOUNDED_COST, DEFAULT, kind="audit exact y", exact=1)
         with pytest.raises(BudgetError, match="would exceed"):

@@ -21,11 +21,12 @@ from secure_fair.training.run_folder import read_table
 from secure_fair.training.summary import group_metrics
 
 pytestmark = pytest.mark.timeout(600)  # many small trainings, beside whatever else the machine does
+DEFAULT_RATE = Settings().training.learning_rate
 SMALL = Sweep(
     seeds=2,
     images=160,
     axes=(
-        Axis(RATE, (1e-4, 1e-2), "erm"),
+        Axis(RATE, (DEFAULT_RATE, 1e-2), "erm"),
         Axis(WEIGHT, (0.1, 1.0), "orth-adapter"),
         Axis(WEIGHT, (1.0, 10000.0), "orth", "moment"),
     ),
@@ -56,7 +57,7 @@ def test_the_file_has_every_training_and_how_it_was_made(finished: Path) -> None
         for seed in (0, 1)
         for arm in (
             "erm plaintext",
-            "erm plaintext training.learning_rate=0.0001",
+            f"erm plaintext training.learning_rate={DEFAULT_RATE}",
             "orth-adapter plaintext fairness.weight=0.1",
             "orth-adapter plaintext",
             "orth moment fairness.weight=1.0",
@@ -81,9 +82,9 @@ def _name(line: dict[str, Any]) -> str:
 
 
 def test_a_row_is_what_training_by_hand_gives(finished: Path, tmp_path: Path) -> None:
-    arm = Arm("erm", None, RATE, 1e-4)
+    arm = Arm("erm", None, RATE, DEFAULT_RATE)
     own = Seed(SMALL, 1, finished / "work").settings(arm)
-    assert own.training.learning_rate == 1e-4
+    assert own.training.learning_rate == DEFAULT_RATE
     run_plaintext(own, "erm", own.attributes.file, tmp_path / "run", lambda *_: None)
     assert own.attributes.file is not None
     table = read_table(own.attributes.file, ("Male",))
