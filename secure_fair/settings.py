@@ -78,6 +78,7 @@ class TrainingSettings(_Section):
 
     epochs: Annotated[int, Field(gt=0, le=MAX_EPOCHS)] = 5
     batch_size: Told = 64
+    micro_batch_size: Annotated[int, Field(ge=0)] = 0
     learning_rate: PositiveFloat = 5e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     seed: Annotated[int, Field(ge=0, lt=MAX_SEED)] = 0

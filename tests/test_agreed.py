@@ -28,6 +28,7 @@ OTHER = {
     "lora.targets": '["proj"]',
     "training.epochs": 9,
     "training.batch_size": 9,
+    "training.micro_batch_size": 9,
     "training.learning_rate": 0.5,
     "training.weight_decay": 0.5,
     "training.seed": 9,

@@ -35,6 +35,7 @@ COMMENTS = {
     "training": "task loss, AdamW on adapter and head",
     "training.epochs": "passes over the training images",
     "training.batch_size": "images a step; the last batch of an epoch may be shorter",
+    "training.micro_batch_size": "images in memory at once, at the price of a second forward pass; 0: the whole batch",
     "training.learning_rate": "of AdamW",
     "training.weight_decay": "of AdamW",
     "training.seed": "of head, adapter, order of images and adversary",

@@ -8,6 +8,7 @@ import peft
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
 
 from secure_fair.errors import RunError
 from secure_fair.model import backbone, head, lora
@@ -151,6 +152,17 @@ class Snapshot:
 
     def _of(self, prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): p for name, p in self._copies.items() if name.startswith(prefix)}
+
+
+def represented(model: FairClassifier | Snapshot, images: Tensor, part: int) -> Tensor:
+    """h [n, d] of a batch, as `represent`, in parts of `part` images; 0: all at once.
+
+    The activations of parts are not kept: the backward pass computes them again, and holds those of one part only. So
+    the fairness term has its large batch where memory has room for a small one.
+    """
+    if not part or len(images) <= part:
+        return model.represent(images)
+    return torch.cat([checkpoint(model.represent, piece, use_reentrant=False) for piece in images.split(part)])
 
 
 def build_classifier(settings: Settings, n_classes: int) -> FairClassifier:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import distributed
 
-from secure_fair.model.classifier import Snapshot
+from secure_fair.model.classifier import Snapshot, represented
 from secure_fair.training import device
 from secure_fair.training.processes import Walk, walked
 from secure_fair.training.ranks import (
@@ -87,7 +87,7 @@ class Follower:
             entropy = [self._settings.training.seed, self._rank, walk.epoch, step]
             torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
             model = Snapshot(self._model) if self._settings.training.delayed else self._model
-            h = model.represent(pixels)
+            h = represented(model, pixels, self._settings.training.micro_batch_size)
             self._waiting.append((h, adapter(model)))
             return h
 

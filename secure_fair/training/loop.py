@@ -17,7 +17,7 @@ from secure_fair import checkpoint
 from secure_fair.data.images import Batch, ImageSet
 from secure_fair.errors import RunError
 from secure_fair.files import write_text
-from secure_fair.model.classifier import Snapshot
+from secure_fair.model.classifier import Snapshot, represented
 from secure_fair.training import device, predictions
 from secure_fair.training.processes import ALONE, Exchange, Processes, Walk
 
@@ -162,7 +162,8 @@ class Session:
         if not self._delayed:
             self.term.prepare(labels, batch.positions)
         with device.autocast(self.settings, self.device):
-            h = self.processes.gathered(model.represent(images), len(labels))  # [n, d]
+            own = represented(model, images, self.settings.training.micro_batch_size)
+            h = self.processes.gathered(own, len(labels))  # [n, d]
         fairness = self.term.finish() if earlier is not None else None
         self.term.begin(h, labels, batch.positions)
         with device.autocast(self.settings, self.device):

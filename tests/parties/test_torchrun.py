@@ -57,7 +57,7 @@ def test_moment(shared: Path, few: Path, identities: Deployment, tmp_path: Path)
 @pytest.mark.parametrize(
     "settings",
     [
-        {"training__delayed": True},
+        {"training__delayed": True, "training__micro_batch_size": 2},
         {
             "data__workers": 2,
             "fairness__criterion": "parity",
