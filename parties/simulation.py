@@ -30,8 +30,8 @@ ADAPTER_WARNING = (
 
 
 PRIVATE_WARNING = (
-    " Of the people in the auditor's images it tells little (sensitive.private, epsilon {epsilon:g}), in so far as "
-    "floating-point noise keeps to its law; what is true of everybody, it tells."
+    " What being in the auditor's images adds to that for a person is bounded by epsilon {epsilon:g} "
+    "(sensitive.private), in so far as floating-point noise keeps to its law; what is true of everybody, it tells."
 )
 
 

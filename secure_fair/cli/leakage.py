@@ -57,6 +57,8 @@ def _print(column: str, block: dict[str, Any]) -> None:
     ]
     console.print_table(f"{column}: people in the data; the prior: test people", ("attack", "accuracy", "AUC"), rows)
     bound = "nothing bounds it" if recovery["bound"] is None else f"at most {recovery['bound']:.4f} by the guarantee"
+    if not recovery["in_release"]:
+        bound = "by chance: the release was made from the auditor's people, and from none of these"
     click.echo(
         f"accuracy in the data minus outside: {_number(difference['difference'])} "
         f"({_number(difference['low'])} to {_number(difference['high'])}; {bound})"

@@ -21,7 +21,7 @@ from secure_fair.leakage.row_space import attack_overlap
 from secure_fair.leakage.scoring import auc, inside_minus_outside, mean
 from secure_fair.privacy import disclosures
 from secure_fair.privacy.disclosures import Disclosure
-from secure_fair.settings import Settings
+from secure_fair.settings import SENSITIVE, Settings
 
 _SMALLEST = 1e-9  # probability, as far as predictions.csv tells them apart
 
@@ -37,9 +37,10 @@ def attack_run(
 
     columns: the attributes (or intersections) of the run; reference: a run without attributes (ERM) on the same data;
     settings: those of the run, by default from its summary.json. The result is about the first column; `by_attribute`
-    has all where there are several; NaN is None. `within_classes` has the AUCs again as means over the task classes,
-    where the task label, which a biased data set ties to the attribute, says nothing. Raises RunError where there is
-    no log or its values were not stored.
+    has all where there are several; NaN is None. `in_release`: whether the release was made from these people's
+    attributes, rather than from those of the auditor's own images. `within_classes` has the AUCs again as means over
+    the task classes, where the task label, which a biased data set ties to the attribute, says nothing. Raises RunError
+    where there is no log or its values were not stored.
     """
     folder = run / "developer"
     opened = list(disclosures.read(folder))
@@ -54,8 +55,10 @@ def attack_run(
     f1 = _test_scores(run, people)
     f0 = None if reference is None else _test_scores(reference, people)
     blocks = {column: _block(people, recovery, number, f0, f1) for number, column in enumerate(columns)}
-    block: dict[str, Any] = finite(blocks[columns[0]] | ({"by_attribute": blocks} if len(blocks) > 1 else {}))
-    return block
+    for block in blocks.values():
+        block["attribute_recovery"]["in_release"] = opened[0].release not in SENSITIVE
+    found: dict[str, Any] = finite(blocks[columns[0]] | ({"by_attribute": blocks} if len(blocks) > 1 else {}))
+    return found
 
 
 def _block(people: People, recovery: Recovery, number: int, f0: Floats | None, f1: Floats) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from secure_fair.report.charts.bars import Bar, bars
 from secure_fair.report.charts.dots import Dot, dots
 from secure_fair.report.figures import Cells, Figure, Section, Table, interval, keys, mean_of, number, plain
 from secure_fair.report.material import Material
+from secure_fair.report.statistics import epsilon_text
 
 DOTS = {
     "after": "after the run",
@@ -29,7 +30,7 @@ def privacy(material: Material) -> Section | None:
         policy = next((material.policies[n] for n in material.of_arm(arm) if material.policies.get(n)), {})
         budget, epsilon = policy.get("epsilon"), arm.epsilon
         opened = arm.over_seeds(lambda row: field(row, "privacy", "releases"))
-        text = "no bound" if epsilon is None else f"{epsilon:.3g}"
+        text = "no bound" if epsilon is None else epsilon_text(epsilon)
         value = None if epsilon is None else plain(epsilon)
         drawn.append((named[arm.name], [Bar("", value, text, budget, unbounded=epsilon is None)]))
         rows.append(
@@ -55,8 +56,9 @@ def privacy(material: Material) -> Section | None:
     notes = []
     if together is not None and len(secure) > 1:
         notes.append(
-            f"All arms with a bound together: epsilon {together.epsilon:.3g} and delta {together.delta:g}, by basic "
-            f"composition, for {together.releases} released values, each counted once however many trainings it serves."
+            f"All arms with a bound together: epsilon {epsilon_text(together.epsilon)} and delta {together.delta:g}, "
+            f"by basic composition, for {together.releases} released values, each counted once however many trainings "
+            "it serves."
         )
     return Section(
         "privacy",
@@ -74,6 +76,12 @@ def _counted(arm: Arm) -> str:
         return "each seed"
     own = any("reused" not in row["privacy"] for row in arm.rows)
     return "once for all seeds" if own else "once, as another arm\u2019s"
+
+
+def _bound(recovery: Mapping[str, Any]) -> str:
+    if not recovery.get("in_release", True):
+        return "not in the release"
+    return "none" if recovery["bound"] is None else number(recovery["bound"])
 
 
 def leakage(material: Material) -> Section | None:
@@ -97,7 +105,7 @@ def leakage(material: Material) -> Section | None:
                 number(recovery["accuracy"]),
                 number(recovery["auc"]),
                 f"{number(inside['difference'], '+.3f')} ({number(inside['low'])} to {number(inside['high'])})",
-                "none" if recovery["bound"] is None else number(recovery["bound"]),
+                _bound(recovery),
                 *(number(found[kind]) for kind in ("after", "before", "floor")),
             ]
         )

@@ -8,7 +8,7 @@ from typing import Any
 from secure_fair.report.charts.bars import Bar, bars
 from secure_fair.report.charts.common import Key
 from secure_fair.report.figures import Cells, Figure, Section, Table, interval, mean_of, number
-from secure_fair.report.statistics import Estimate
+from secure_fair.report.statistics import Estimate, epsilon_text
 from secure_fair.report.words import Reading
 
 Audit = Mapping[str, Any]
@@ -49,9 +49,9 @@ def reading(audit: Audit) -> Reading:
             "bounded if all follow the protocol",
             "The developer got counts by group with noise",
             "What being in these records adds to what the developer can learn of a person\u2019s attributes is bounded "
-            f"by epsilon {privacy['epsilon']:.3g} (delta {number(privacy.get('delta'), 'g')}), if the developer runs "
-            "this program unchanged and nobody colludes with the dealer. It was debited to each person in the "
-            "auditor\u2019s ledger.",
+            f"by epsilon {epsilon_text(privacy['epsilon'])} (delta {number(privacy.get('delta'), 'g')}), if the "
+            "developer runs this program unchanged and nobody colludes with the dealer. It was debited to each person "
+            "in the auditor\u2019s ledger.",
         )
     return Reading(
         "exposed",

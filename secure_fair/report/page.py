@@ -20,6 +20,7 @@ from secure_fair.report.arms import Arm
 from secure_fair.report.figures import Section, keys
 from secure_fair.report.material import Material
 from secure_fair.report.palette import DARK, LIGHT, RELEASES
+from secure_fair.report.statistics import epsilon_text
 
 FILE = "report.html"
 
@@ -87,7 +88,7 @@ def _overview(found: Material) -> dict[str, Any]:
         "cards": [card for card in cards if card["secure"]],
         "plain_cards": [card for card in cards if not card["secure"]],
         "auditor": [*([words.AUDITOR] if arms else []), *([] if found.audit is None else [words.AUDIT_AUDITOR])],
-        "dealer": words.DEALER,
+        "dealer": words.dealer(arms, audited=found.audit is not None),
         "everybody": words.EVERYBODY,
     }
 
@@ -98,7 +99,7 @@ def _facts(found: Material, arm: Arm) -> list[str]:
         return []
     opened = next((own for n in found.of_arm(arm) if (own := found.opened.get(n))), ())
     attack = words.recovered(arm)
-    epsilon = "epsilon: no bound" if arm.epsilon is None else f"epsilon per person: {arm.epsilon:.3g}"
+    epsilon = "epsilon: no bound" if arm.epsilon is None else f"epsilon per person: {epsilon_text(arm.epsilon)}"
     return [*words.opened(opened), epsilon, *([attack] if attack else [])]
 
 

@@ -74,3 +74,8 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
         if not any(u >= utility and b <= bias and (u > utility or b < bias) for u, b in points)
     ]
     return sorted(front, key=lambda index: points[index])
+
+
+def epsilon_text(epsilon: float) -> str:
+    """For reading: three digits, and all of a large one."""
+    return f"{epsilon:.3g}" if epsilon < 1000 else f"{epsilon:,.0f}"

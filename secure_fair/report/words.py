@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from secure_fair.report.arms import BIAS, METRICS, UTILITY, Arm, Row, field, reference, twin
 from secure_fair.report.material import Opened
-from secure_fair.report.statistics import Estimate
+from secure_fair.report.statistics import Estimate, epsilon_text
 from secure_fair.settings import SENSITIVE
 
 
@@ -26,6 +26,9 @@ class Reading:
 
 
 _EXPOSED, _OPEN = "exposed", "not protected"
+_IN_NAME = "bounded in name only"
+_NOMINAL = 20.0  # above this epsilon a bound rules out next to nothing
+_DEALT = ("gradient", "moment", "adapter-gradient")  # releases that are computed with a dealer's help
 _READINGS = {
     "gradient": Reading(
         _EXPOSED,
@@ -49,9 +52,10 @@ _READINGS = {
         "bounded",
         "bounded",
         "Each attribute once, flipped by chance",
-        "What the developer can learn of one person\u2019s attributes is bounded by the epsilon below, whatever "
-        "developer and dealer do. But each person\u2019s own answer was handed over with its id, and at a large "
-        "epsilon most answers are true. The developer can still predict attributes from what is true of everybody.",
+        "What being in the data adds to what the developer can learn of one person\u2019s attributes is bounded by the "
+        "epsilon below, whatever developer and dealer do. But each person\u2019s own answer was handed over with its "
+        "id, and at a large epsilon most answers are true. The developer can still predict attributes from what is "
+        "true of everybody.",
         "whatever developer and dealer do",
     ),
     "adapter": Reading(
@@ -117,7 +121,7 @@ _UNKNOWN = Reading(
 AUDITOR = (
     "The ids of the training records (with release gradient also the order in which they were used), the method, the "
     "release, batch size, epochs, the width of representations, the number of task classes, and when steps happened. "
-    "It was sent masked values only: no image, label, representation, prediction or weight."
+    "Whatever else it was sent was masked: no image, label, representation, prediction or weight."
 )
 AUDIT_AUDITOR = (
     "Which records were audited, the number of classes, a salted digest of the predictions, when it happened; in an "
@@ -128,10 +132,11 @@ DEALER = (
     "Names, shapes and the number of steps. It dealt random numbers and received no share. Together with either other "
     "party it could have read the remaining one\u2019s inputs, so it matters who operates it."
 )
+NO_DEALER = "No dealer took part: these releases need none."
 EVERYBODY = (
-    "Developer and auditor both know every record id: that somebody is in the data is not protected. All of this "
-    "assumes parties that follow the protocol and do not collude. A simulation runs them on one machine under one "
-    "user: it shows and measures the protocol, and protects nothing from whoever owns that machine."
+    "Developer and auditor both know every record id: that somebody is in the data is not protected. Unless it says "
+    "otherwise, all of this assumes parties that follow the protocol and do not collude. A simulation runs them on one "
+    "machine under one user: it shows and measures the protocol, and protects nothing from whoever owns that machine."
 )
 
 
@@ -141,9 +146,17 @@ def reading(arm: Arm) -> Reading:
         return _PLAINTEXT
     if (arm.method, arm.release) == ("ent", "gradient"):
         return _ENTROPY
-    if arm.release in SENSITIVE and arm.epsilon:
-        return _PRIVATE_SENSITIVE
-    return _READINGS.get(arm.release, _UNKNOWN)
+    private = arm.release in SENSITIVE and arm.epsilon
+    found = _PRIVATE_SENSITIVE if private else _READINGS.get(arm.release, _UNKNOWN)
+    if found.severity == "bounded" and arm.epsilon is not None and arm.epsilon > _NOMINAL:
+        text = f"{found.text} An epsilon above {_NOMINAL:g} rules out next to nothing: count them as not protected."
+        return replace(found, severity=_EXPOSED, verdict=_IN_NAME, text=text)
+    return found
+
+
+def dealer(arms: Sequence[Arm], *, audited: bool) -> str:
+    """What the dealer learned of these arms."""
+    return DEALER if audited or any(arm.secure and arm.release in _DEALT for arm in arms) else NO_DEALER
 
 
 def opened(values: Iterable[Opened]) -> list[str]:
@@ -158,6 +171,8 @@ def recovered(arm: Arm) -> str | None:
         return None
     gain = arm.over_seeds(lambda row: field(row, "leakage", "in_minus_out", "difference"))
     text = f"The best attack named the attribute of {share.mean:.1%} of the training people"
+    if arm.release in SENSITIVE:
+        return f"{text}, who are the developer\u2019s: the release was made from none of them."
     return f"{text}." if gain is None else f"{text}, {100 * gain.mean:+.1f} points against people outside of the data."
 
 
@@ -219,11 +234,13 @@ def protection(arm: Arm) -> str:
         return "Nothing was opened."
     if not arm.secure:
         return "The attributes were in the clear."
+    if found.verdict == _IN_NAME and arm.epsilon is not None:
+        return f"Epsilon {epsilon_text(arm.epsilon)} rules out next to nothing: count the people as not protected."
     if found.severity == _EXPOSED or arm.epsilon is None:
         return "The developer can read the attributes out of what it was given: no protection."
     return (
         f"What being in the data adds to what the developer can learn of a person is bounded by epsilon "
-        f"{arm.epsilon:.3g}, {found.assumption}."
+        f"{epsilon_text(arm.epsilon)}, {found.assumption}."
     )
 
 

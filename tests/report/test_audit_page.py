@@ -73,8 +73,8 @@ def test_what_the_auditor_got_is_said_of_trainings_and_of_audits(tmp_path: Path)
     trained = learned(Outline(page.render(material.load(comparison(tmp_path / "other", demo_rows())))))
     assert "every count under the developer\u2019s noise" in audited
     assert "a salted digest of the predictions" in audited
-    assert "masked values only" not in audited
-    assert "masked values only" in trained
+    assert "it was sent was masked" not in audited
+    assert "it was sent was masked" in trained
     assert "digest" not in trained
     assert both == trained + audited.removeprefix("The auditor learned ")
 

@@ -228,6 +228,32 @@ def test_an_unknown_release_counts_as_no_protection(tmp_path: Path) -> None:
     assert "no protection" in text.split("orth, telepathy: a difference of")[1][:300]
 
 
+def test_a_bound_that_bounds_nothing_is_not_sold_as_one(tmp_path: Path) -> None:
+    rows = demo_rows()
+    bounded = page.render(material.load(comparison(tmp_path / "two", rows)))
+    assert "bounded in name only" not in bounded
+    assert rows[3]["release"] == "moment"
+    rows[3]["privacy"]["epsilon"] = 1e5
+    text = page.render(material.load(comparison(tmp_path / "large", rows)))
+    assert "bounded in name only" in text
+    told = text.split("orth, moment: a difference of")[1][:400]
+    assert "Epsilon 100,000 rules out next to nothing: count the people as not protected." in told
+
+
+def test_the_dealer_and_the_people_are_those_of_the_release(tmp_path: Path) -> None:
+    """A predictor needs no dealer, and was made from nobody among the developer's people."""
+    rows = [row for row in demo_rows() if row["release"] == "moment"]
+    assert "Together with either other" in page.render(material.load(comparison(tmp_path / "moment", rows)))
+    for row in rows:
+        row["release"] = "predictor"
+        row["leakage"]["attribute_recovery"] |= {"in_release": False, "bound": None}
+    text = page.render(material.load(comparison(tmp_path / "predictor", rows)))
+    assert "No dealer took part" in text
+    assert "Together with either other" not in text
+    assert "the release was made from none of them" in text
+    assert "not in the release" in text
+
+
 def test_every_release_that_there_is_has_a_reading() -> None:
     unknown = words.reading(Arm("orth", "telepathy", True, ()))
     for method in METHODS.values():
