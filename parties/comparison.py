@@ -48,10 +48,10 @@ def arms(method_names: Sequence[str], releases: Sequence[str], seeds: int, first
 
     Raises SettingsError for a name that is no method, and for one that no method knows as a release.
     """
-    known = {release for method in methods.METHODS.values() for release in method.releases} - {"none"}
+    known = set(methods.RELEASES) - {"none"}
     for name, given, names in (("methods", method_names, methods.METHODS), ("releases", releases, known)):
-        if not set(given) <= set(names):
-            raise SettingsError(f"{name} {', '.join(given)}: choose from {', '.join(sorted(names))}")
+        if unknown := [one for one in given if one not in names]:
+            raise SettingsError(f"{name}: {', '.join(unknown)} is unknown; choose from {', '.join(sorted(names))}")
     return list(_arms(method_names, releases, seeds, first_seed))
 
 

@@ -241,17 +241,23 @@ def load(path: Path | None, overrides: tuple[str, ...] = ()) -> Settings:
             raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
     for override in overrides:
         _apply(table, override)
-    settings = parse(Settings, table, str(path or "settings"))
+    keys = tuple(override.partition("=")[0].strip() for override in overrides)
+    settings = parse(Settings, table, str(path or "settings"), keys)
     return _resolve(settings, path.parent if path is not None else Path())
 
 
-def parse(model: type[Model], table: dict[str, Any], where: str) -> Model:
-    """Validate `table`; the first problem becomes a SettingsError with its key and the nearest known key."""
+def parse(model: type[Model], table: dict[str, Any], where: str, overrides: tuple[str, ...] = ()) -> Model:
+    """Validate `table`; the first problem becomes a SettingsError with its key and the nearest known key.
+
+    overrides: the keys that were given by --set, and not by `where`.
+    """
     try:
         return model.model_validate(table)
     except pydantic.ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in problem["loc"])
+        given = [name for name in overrides if f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.")]
+        where = f"{where} with --set {given[-1]}" if given else where
         if problem["type"] == "extra_forbidden":
             known = _known_keys(model, problem["loc"][:-1])
             near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)

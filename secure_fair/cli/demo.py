@@ -15,9 +15,11 @@ from secure_fair import settings
 from secure_fair.cli import compare, console
 from secure_fair.cli.arms_table import print_arms
 from secure_fair.errors import RunError
+from secure_fair.files import write_json
 
 PATH = click.Path(path_type=Path)
 IMAGES = 8000
+DRAWN = "faces.json"  # beside the faces: how they were drawn
 # None is the plaintext arm. ERM comes first: what a fair model gives away is measured against it.
 ARMS: Mapping[str, tuple[str | None, ...]] = {
     "erm": (None,),
@@ -65,6 +67,7 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     """
     if out.exists() and any(out.iterdir()) and not (out / "settings.toml").exists():
         raise RunError(f"{out}: exists and is not a demo's folder; name another with --out")
+    _require_seed(out, seed)
     began = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     file = out / "settings.toml"
@@ -112,12 +115,27 @@ def _audit(effective: settings.Settings, run: Path, out: Path) -> str:
     )
 
 
+def _require_seed(out: Path, seed: int) -> None:
+    """Raise RunError where faces or folders that are kept are of another seed; without a word of it, of the default."""
+    if not ((out / "faces").exists() or (out / "prepared").exists()):
+        return
+    try:
+        drawn = json.loads((out / DRAWN).read_text())["seed"]
+    except FileNotFoundError:
+        drawn = 0
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunError(f"{out / DRAWN}: does not say how the faces were drawn; name another --out") from None
+    if drawn != seed:
+        raise RunError(f"{out / 'faces'} were drawn with seed {drawn}; name another --out")
+
+
 def _prepare(out: Path, seed: int) -> None:
     """Faces in CelebA's layout, then the two parties' folders; what is there already is kept."""
     from secure_fair.data import celeba
     from secure_fair.data.faces import FaceSettings, draw
     from secure_fair.data.prepare import PrepareSettings, prepare
 
+    write_json(out / DRAWN, {"version": 1, "seed": seed})
     with console.Reporter() as report:
         if not (out / "faces").exists():
             faces = FaceSettings(

@@ -32,7 +32,9 @@ def party() -> None:
 @click.option("--out", type=PATH, required=True, help="Folder for adapter, metrics, disclosures and cost.")
 @click.option("--resume", is_flag=True, help="Continue from the newest checkpoint in --out.")
 @click.option(
-    "--reuse", type=PATH, help="Developer's folder of an earlier run whose private release serves this one too."
+    "--reuse",
+    type=PATH,
+    help="Developer's folder of an earlier run whose moment, randomized-response or predictor serves this one.",
 )
 @set_option
 def developer(

@@ -10,7 +10,7 @@ from secure_fair import settings
 from secure_fair.cli import console
 from secure_fair.errors import InterruptedRunError
 from secure_fair.fairness import verdict
-from secure_fair.fairness.methods import METHODS
+from secure_fair.fairness.methods import METHODS, RELEASES
 
 PATH = click.Path(path_type=Path)
 
@@ -20,13 +20,19 @@ PATH = click.Path(path_type=Path)
 )
 @click.option("-c", "--config", "file", type=PATH, required=True, help="Settings file that all three parties read.")
 @click.option("--method", type=click.Choice(list(METHODS)), required=True, help="What to train with.")
-@click.option("--release", required=True, help="What the developer gets to see: a decision, so there is no default.")
+@click.option(
+    "--release",
+    required=True,
+    help=f"What the developer gets to see: a decision, so there is no default. One of {', '.join(RELEASES)}.",
+)
 @click.option("--policy", type=PATH, help="The auditor's policy; without one, exactly this run is allowed.")
 @click.option("--out", type=PATH, required=True, help="Folder of the run; must not exist.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run in --out.")
 @click.option(
-    "--reuse", type=PATH, help="An earlier run on the same records whose private release serves this one too."
+    "--reuse",
+    type=PATH,
+    help="An earlier run on the same records whose moment, randomized-response or predictor serves this one.",
 )
 @console.json_option
 def simulate(

@@ -27,6 +27,7 @@ class Problem:
 
 
 Report = Callable[[Problem], None]
+_MISSING = "write it with `secure-fair data prepare`, or name another folder"
 
 
 def refuse(problem: Problem) -> None:
@@ -39,11 +40,14 @@ def shown(value: str) -> str:
     return repr(value if len(value) <= 40 else value[:37] + "...")
 
 
-def read_rows(file: Path, columns: Sequence[str], report: Report) -> Iterator[tuple[int, tuple[str, ...]]]:
+def read_rows(
+    file: Path, columns: Sequence[str], report: Report, *, mend: str = _MISSING
+) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yield (row number, the named columns' values) of a CSV file with a header; other columns are ignored.
 
     Blanks around a value are no part of it, here and in audit/columns.py: ids and persons have one name for both.
     Reports a missing or unreadable file, missing columns, and rows with more or fewer fields than the header.
+    mend: of a missing file.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
@@ -68,7 +72,7 @@ def read_rows(file: Path, columns: Sequence[str], report: Report) -> Iterator[tu
             if reader.line_num <= 1:
                 report(Problem(file, 0, "no record", "prepare the folder again"))
     except FileNotFoundError:
-        report(Problem(file, 0, "missing file", "write it with `secure-fair data prepare`, or name another folder"))
+        report(Problem(file, 0, "missing file", mend))
     except OSError as error:
         report(Problem(file, 0, f"cannot be read ({error.strerror})", "give yourself read permission"))
     except (csv.Error, UnicodeDecodeError) as error:
@@ -101,7 +105,7 @@ def read_json(file: Path, version: int, report: Report) -> dict[str, Any] | None
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        report(Problem(file, 0, "missing file", "write it with `secure-fair data prepare`, or name another folder"))
+        report(Problem(file, 0, "missing file", _MISSING))
     except OSError as error:
         report(Problem(file, 0, f"cannot be read ({error.strerror})", "give yourself read permission"))
     except ValueError as error:

@@ -100,6 +100,7 @@ METHODS: Mapping[str, Method] = {
         ),
     )
 }
+RELEASES = tuple(dict.fromkeys(release for method in METHODS.values() for release in method.releases))
 
 
 def get(name: str) -> Method:

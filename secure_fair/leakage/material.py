@@ -75,6 +75,15 @@ def settings_of(run: Path) -> Settings:
         raise RunError(f"{error}; the run is of another version, start it again") from None
 
 
+def reused_by(run: Path) -> str | None:
+    """The run whose release RUN was trained on, by its summary.json; None where that names none, or is not there."""
+    try:
+        privacy = json.loads((run / "summary.json").read_text())["privacy"]
+        return str(privacy["reused"]) if "reused" in privacy else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 @dataclass(frozen=True)
 class People:
     """The training and test people of a run. Positions are those of the agreed order: all ids, sorted.

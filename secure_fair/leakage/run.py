@@ -16,7 +16,7 @@ from secure_fair.leakage import predictor, prior
 from secure_fair.leakage.adapter import attack_adapter, attack_predictor
 from secure_fair.leakage.aggregate import attack_moment, attack_responses
 from secure_fair.leakage.gradient import attack_gradient
-from secure_fair.leakage.material import Floats, Guess, Integers, People, Recovery, settings_of
+from secure_fair.leakage.material import Floats, Guess, Integers, People, Recovery, reused_by, settings_of
 from secure_fair.leakage.row_space import attack_overlap
 from secure_fair.leakage.scoring import auc, inside_minus_outside, mean
 from secure_fair.privacy import disclosures
@@ -43,6 +43,8 @@ def attack_run(
     where there is no log or its values were not stored.
     """
     folder = run / "developer"
+    if not (folder / disclosures.LOG_NAME).exists() and (earlier := reused_by(run)):
+        raise RunError(f"{run}: this run reused the release of {earlier}; attack that run")
     opened = list(disclosures.read(folder))
     if not opened:
         raise RunError(f"{folder}: nothing has been opened, so there is nothing to attack; let the run finish")

@@ -105,7 +105,9 @@ def load(path: Path) -> Policy:
     try:
         table = tomllib.loads(path.read_text())
     except FileNotFoundError:
-        raise SettingsError(f"{path}: no such policy file; write one with `secure-fair config init`") from None
+        raise SettingsError(
+            f"{path}: no such policy file; write one with `secure-fair config init --policy {path}`"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not valid TOML ({error}); mend that line") from None
     except OSError as error:

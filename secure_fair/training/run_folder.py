@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from secure_fair.data.attributes import AttributeTable, read_attributes, read_schema
+from secure_fair.data.tables import read_rows, refuse
 from secure_fair.errors import RunError, SettingsError
 
 
 def read_table(file: Path, columns: tuple[str, ...]) -> AttributeTable:
     """The named columns of attributes.csv, with the categories of the schema.json beside it."""
+    next(read_rows(file, ("id",), refuse), None)  # a table that is not there is named before what should lie beside it
     schema = read_schema(file.parent / "schema.json")
     if not columns:
         known = ", ".join(schema.attributes)

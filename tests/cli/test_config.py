@@ -93,6 +93,23 @@ def test_show_refuses_an_unknown_key_and_names_the_nearest(capsys: pytest.Captur
     assert "did you mean `epochs`?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "overrides", "said"),
+    [
+        ("", ("training.epoch=1",), "{file} with --set training.epoch: unknown key `training.epoch`; did you mean"),
+        ("", ("trainin.epochs=1",), "{file} with --set trainin.epochs: unknown key `trainin`; did you mean"),
+        ("", ("training.epochs=9", "training.epochs=0"), "{file} with --set training.epochs: `training.epochs`: "),
+        ("[training]\nepoch = 1\n", ("training.epochs=1",), "{file}: unknown key `training.epoch`; did you mean"),
+    ],
+)
+def test_a_mistake_in_set_is_not_the_files(tmp_path: Path, text: str, overrides: tuple[str, ...], said: str) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        settings.load(file, overrides)
+    assert str(caught.value).startswith(said.format(file=file))
+
+
 def test_a_damaged_file_is_one_error(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text("[training\n")

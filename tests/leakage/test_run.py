@@ -190,6 +190,11 @@ def test_what_is_missing_is_named(world: World, tmp_path: Path) -> None:
     people = world.people(("Coin",))
     with pytest.raises(RunError, match="only a secure run has one"):
         attack_run(tmp_path, world.table, ("Coin",))
+    reusing = tmp_path / "reusing"
+    reusing.mkdir()
+    (reusing / "summary.json").write_text(json.dumps({"privacy": {"reused": "runs/first", "epsilon": 2.0}}))
+    with pytest.raises(RunError, match="reusing: this run reused the release of runs/first; attack that run"):
+        attack_run(reusing, world.table, ("Coin",), settings=people.settings)
     run = moment_run(tmp_path / "run", people)
     (run / "summary.json").rename(run / "elsewhere.json")
     with pytest.raises(RunError, match=r"summary\.json: missing"):

@@ -99,7 +99,9 @@ def test_an_auditor_without_images_says_so(shared: Path, tmp_path: Path) -> None
         assert command.wait() == 1
     finally:
         command.kill()
-    assert any("images.csv" in line for line in command.errors), command.text
+    said = [line for line in command.errors if "images.csv: missing file" in line]
+    assert said, command.text
+    assert all("data prepare ... --auditor-images" in line for line in said), command.text
 
 
 def test_a_run_loads_with_timm_and_peft_alone(run: Path) -> None:

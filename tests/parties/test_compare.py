@@ -123,7 +123,10 @@ def test_a_summary_that_says_nothing_is_not_taken(tmp_path: Path, text: str) -> 
         compare(before, tmp_path / "x.toml", (), chosen, tmp_path, print, lambda *_: None)
 
 
-@pytest.mark.parametrize(("method", "release"), [("orht", "gradient"), ("orth", "momnt")])
-def test_a_name_that_nobody_knows(method: str, release: str) -> None:
-    with pytest.raises(SettingsError, match="choose from"):
-        arms([method], [release], 1, 0)
+@pytest.mark.parametrize(
+    ("method", "release", "said"),
+    [("orht", "gradient", "methods: orht is unknown; choose"), ("orth", "momnt", "releases: momnt is unknown; choose")],
+)
+def test_a_name_that_nobody_knows(method: str, release: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{said} from .*{'orth' if method == 'orht' else 'moment'}"):
+        arms(["erm", method], ["moment", release], 1, 0)

@@ -59,7 +59,7 @@ def test_mistakes_name_the_key(tmp_path: Path, old: str, new: str, told: str) ->
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="config init"):
+    with pytest.raises(SettingsError, match=r"config init --policy .*none\.toml`"):
         policy.load(tmp_path / "none.toml")
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from secure_fair.data.images import ImageSet, TransformSpec, batches, read_labels
-from secure_fair.errors import RunError, SettingsError
+from secure_fair.errors import DataError, RunError, SettingsError
 from secure_fair.fairness import metrics
 from secure_fair.model.backbone import DEMO_ARCHITECTURE
 from secure_fair.model.classifier import load_classifier
@@ -187,6 +187,8 @@ def test_runs_that_cannot_be_started_or_resumed_say_why(
         run_plaintext(settings, "orth", None, tmp_path / "new", silent)
     with pytest.raises(SettingsError, match="Male, Skin"):
         read_table(prepared / "auditor" / "attributes.csv", ())
+    with pytest.raises(DataError, match=r"no\.csv: missing file"):  # and not the schema that lies nowhere either
+        read_table(tmp_path / "no.csv", ("Male",))
 
 
 def test_erm_does_without_attributes(settings: Settings, tmp_path: Path) -> None:
