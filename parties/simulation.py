@@ -15,7 +15,7 @@ from secure_fair.errors import RunError, SettingsError
 from secure_fair.fairness import methods
 from secure_fair.privacy import disclosures
 from secure_fair.privacy.ledger import Ledger
-from secure_fair.privacy.policy import Policy, simulated
+from secure_fair.privacy.policy import Policy, load, simulated
 from secure_fair.settings import Settings, parse
 from secure_fair.training.run_folder import check_run_folder, read_table
 
@@ -84,6 +84,8 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
     policy = simulation.policy
     if policy is None:
         rules = own_policy(settings, simulation.release, settings.attributes.file.parent / "schema.json")
+    else:
+        load(policy)  # refused before there is a folder
     (run / "auditor").mkdir(parents=True, exist_ok=True)
     if policy is None:
         policy = run / "auditor" / "policy.toml"

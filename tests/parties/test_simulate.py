@@ -135,6 +135,7 @@ def test_a_run_on_an_earlier_release_says_what_that_has_cost(shared: Path, tmp_p
         (["--release", "randomized-response"], "its release was moment, not randomized-response"),
         (["--set", 'attributes.columns=["SkinTone"]'], "its attributes.columns was ['Male'], not ['SkinTone']"),
         (["--reuse", str(data)], "name the folder of a finished `secure-fair simulate`"),
+        (["--policy", str(data / "none.toml")], "none.toml: no such policy file"),
     ):
         out = tmp_path / "refused"
         wrong = [*command, "--method", "orth", "--reuse", str(first), "--out", str(out), *more]
