@@ -13,7 +13,6 @@ from types import FrameType
 
 from secure_fair.errors import (
     InterruptedRunError,
-    PeerRefusedError,
     ProtocolError,
     RefusedError,
     RunError,
@@ -144,18 +143,16 @@ class Links:
         return type(self._failure)(*self._failure.args) if self._raised and self._failure is not None else None
 
     def cause(self, error: SecureFairError) -> SecureFairError:
-        """The words of the peer that ended the run, where a dealer was faster to say that it has; a moment for them."""
+        """What another channel knows, where a peer says no more than that it has ended the run; a moment for it."""
         self._end()  # no further interruption
         deadline = time.monotonic() + ENDING_SECONDS
-        while str(error).startswith("dealer: ") and ENDED in str(error) and time.monotonic() < deadline:
+        while ENDED in str(error) and time.monotonic() < deadline:
             for connection in self._open:
-                try:
-                    if connection.peer != "dealer":
+                if not str(error).startswith(f"{connection.peer}: "):
+                    try:
                         connection.check()
-                except PeerRefusedError as own:
-                    return own
-                except TransportError:
-                    return error
+                    except TransportError as own:
+                        return own
             time.sleep(0.05)
         return error
 
