@@ -77,7 +77,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_noise_follows_the_law_of_its_cost(office: Office, name: str) -> None:
-    """Chi-square with FALSE_ALARM for each of the nine moments; half the scale, or a tenth more, would be noticed."""
+    """Chi-square with FALSE_ALARM for each of the nine moments; half the scale, or a fifth more, would be noticed."""
     case = CASES[name]
     with office.auditor(**case.settings) as auditor:
         asked = auditor.hello("orth", "moment", features=2000, **case.says)
