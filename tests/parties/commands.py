@@ -31,7 +31,6 @@ from secure_fair.cli.main import run
 from tests.parties.taps import record_frames, tap
 
 PATIENCE = 60.0  # seconds; a command that takes longer hangs, also on a machine that has other things to do
-
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 PRELOAD = (
@@ -114,6 +113,9 @@ class Command:
     def errors(self) -> list[str]:
         """What it said was wrong, without the lines' first word."""
         return [line.removeprefix("error: ") for line in self.text.splitlines() if line.startswith("error: ")]
+
+
+Start = Callable[..., Command]  # starts one: what the fixture `start` gives
 
 
 def _command(

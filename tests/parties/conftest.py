@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.parties import commands, faults, world
-from tests.parties.commands import Command
+from tests.parties.audits import Audits
+from tests.parties.commands import Command, Start
 from tests.parties.world import Deployment
-
-Start = Callable[..., Command]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -62,3 +61,8 @@ def identities(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
 @pytest.fixture
 def deployment(identities: Deployment) -> Deployment:
     return identities.elsewhere()
+
+
+@pytest.fixture
+def audits(tmp_path: Path, start: Start, deployment: Deployment) -> Callable[..., Audits]:
+    return lambda **policy: Audits(tmp_path, start, deployment, policy)

@@ -14,7 +14,7 @@ from parties import moments
 from secure_fair.cli.main import run as secure_fair
 from secure_fair.errors import RunError
 from tests.parties import commands, own_loops, world
-from tests.parties.conftest import Start
+from tests.parties.commands import Start
 from tests.parties.test_simulate import STEPS, made, summary
 from tests.parties.world import Deployment
 

@@ -31,8 +31,7 @@ from secure_fair.mpc.protocols.moment import MomentShape
 from secure_fair.privacy.ledger import Ledger
 from secure_fair.transport import tls
 from secure_fair.transport.frames import Connection
-from tests.parties.commands import PATIENCE
-from tests.parties.conftest import Start
+from tests.parties.commands import PATIENCE, Start
 from tests.parties.records import record
 from tests.parties.visits import Services, short_run
 from tests.parties.world import Deployment

@@ -16,8 +16,7 @@ import pytest
 
 from secure_fair.data.labels import LabelTable, read_labels
 from tests.parties import commands, world
-from tests.parties.commands import Command
-from tests.parties.conftest import Start
+from tests.parties.commands import Command, Start
 from tests.parties.world import Deployment
 
 pytest.importorskip("private_set_intersection", reason="the extra psi is not installed")

@@ -26,8 +26,7 @@ from secure_fair.mpc.kinds import Kind
 from secure_fair.privacy.ledger import Ledger
 from secure_fair.transport import certs, tls
 from tests.parties import commands
-from tests.parties.commands import PATIENCE
-from tests.parties.conftest import Start
+from tests.parties.commands import PATIENCE, Start
 from tests.parties.records import record
 from tests.parties.visits import RELEASES, Services, go_on, short_run
 from tests.parties.world import PROMPT, Deployment

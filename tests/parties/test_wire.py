@@ -13,7 +13,7 @@ import pytest
 
 from secure_fair.mpc.kinds import Kind
 from tests.parties import world
-from tests.parties.conftest import Start
+from tests.parties.commands import Start
 from tests.parties.world import BATCH, TRAIN, Deployment
 from tests.transport.test_tap import Tap, records
 

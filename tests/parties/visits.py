@@ -22,8 +22,7 @@ from secure_fair.mpc.terms import PublicShape, secure_orth
 from secure_fair.transport import certs, tls
 from secure_fair.transport.frames import Connection
 from tests.parties import commands, world
-from tests.parties.commands import PATIENCE, Command
-from tests.parties.conftest import Start
+from tests.parties.commands import PATIENCE, Command, Start
 from tests.parties.world import Deployment
 from tests.security import asking
 from tests.security.asking import Auditor

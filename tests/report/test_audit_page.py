@@ -14,7 +14,7 @@ from secure_fair.audit.result import Opened, attribute_result
 from secure_fair.errors import RunError
 from secure_fair.fairness.finite import finite
 from secure_fair.report import material, page
-from tests.report.test_page import HOSTILE, Outline
+from tests.report.outline import HOSTILE, Outline
 from tests.report.world import comparison, demo_rows
 
 COUNTS = np.array([[400.0, 40.0, 30.0, 330.0], [350.0, 90.0, 20.0, 340.0], [9.0, 1.0, 2.0, 3.0]])

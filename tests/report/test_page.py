@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,58 +12,9 @@ import pytest
 
 from secure_fair.cli.main import run
 from secure_fair.errors import RunError
-from secure_fair.fairness.methods import METHODS
-from secure_fair.report import material, page, words
-from secure_fair.report.arms import Arm
-from secure_fair.report.palette import DARK, LIGHT, RELEASES
-from secure_fair.settings import SENSITIVE
-from tests.report.world import DEMO, comparison, demo_rows, run_files, seeded, shared
-
-HOSTILE = "</style></svg><script>alert(1)</script>\"'><img src=x onerror=alert(2)>&{{ 7*7 }}"
-VOID = {"meta", "br", "img", "link", "hr"}
-
-
-class Outline(HTMLParser):
-    """Tags, headings, ids and text of a page; refuses tags that do not match."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.headings: list[int] = []
-        self.text = ""
-        self.tables: list[list[list[str]]] = []  # tables of rows of cells
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self._open == [], self._open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if re.fullmatch("h[1-6]", tag):
-            self.headings.append(int(tag[1]))
-        if tag not in VOID:
-            self._open.append(tag)
-        if tag == "table":
-            self.tables.append([])
-        elif tag == "tr":
-            self.tables[-1].append([])
-        elif tag in ("td", "th"):
-            self.tables[-1][-1].append("")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag, tag
-
-    def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1] != "style":
-            self.text += data + " "
-        if {"td", "th"} & set(self._open):
-            self.tables[-1][-1][-1] += data
-
-    def of(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
+from secure_fair.report import material, page
+from tests.report.outline import HOSTILE, Outline
+from tests.report.world import DEMO, comparison, demo_rows, run_files, seeded
 
 
 @pytest.fixture(scope="module")
@@ -136,26 +86,6 @@ def test_a_bound_is_never_said_without_its_assumption(html: str) -> None:
         assert "nobody colludes" in sentence or "whatever developer and dealer do" in sentence, sentence
 
 
-def test_a_reused_release_is_bounded_by_what_it_has_cost(tmp_path: Path) -> None:
-    """In the sentences, the table at a glance, the cards and the table of privacy; never epsilon 0."""
-    rows = shared(demo_rows())
-    found = material.load(comparison(tmp_path / "cmp", rows))
-    text = " ".join(Outline(page.render(found)).text.split())
-    assert "bounded by epsilon 0" not in text
-    assert text.count("is bounded by epsilon 2,") == 2  # orth, moment and adv, moment
-    (spent,) = [table for table in Outline(page.render(found)).tables if "counted" in table[0]]
-    assert [row[1:3] + row[5:] for row in spent if "moment" in row[0]] == [
-        ["2", "1e-05", "once for all seeds"],
-        ["2", "1e-05", "once, as another arm\u2019s"],
-    ]
-    assert [row[1:3] for row in spent if "gradient" in row[0]] == [["no bound", "\u2013"]]
-    assert [row[1:3] for row in spent if "randomized" in row[0]] == [["4", "2e-05"]]  # two releases, one a seed
-    assert "together: epsilon 6 and delta 3e-05" in text
-    rows[-1]["privacy"] = {"epsilon": 0.0, "delta": 0.0, "releases": 0, "reused": "runs/3"}  # of an older version
-    with pytest.raises(RunError, match="does not say what the release it reuses has cost"):
-        material.load(comparison(tmp_path / "old", rows))
-
-
 def test_what_is_said_is_what_the_files_say(html: str) -> None:
     """Numbers of the committed demo, and those of the logs that the fixture wrote."""
     text = " ".join(Outline(html).text.split())
@@ -164,40 +94,6 @@ def test_what_is_said_is_what_the_files_say(html: str) -> None:
     assert "every digit" in text  # secure gradient and its plaintext twin
     assert "named the attribute of 100.0% of the training people" in text
     assert "Intervals are 95 % over 3 seeds" in text
-
-
-# (foreground, background, least ratio): 4.5 for text and 3 for marks, as WCAG 2.2 AA asks.
-PAIRS = (
-    *((text, ground, 4.5) for text in ("ink", "muted", "accent") for ground in ("page", "surface")),
-    *((text, ground, 4.5) for text in ("ink", "danger") for ground in ("danger-surface", "surface")),
-    *((text, ground, 4.5) for text in ("ink", "bounded") for ground in ("bounded-surface", "surface")),
-    *(("on-mark", release, 4.5) for release in RELEASES),
-    *((release, "surface", 3.0) for release in RELEASES),
-)
-
-
-def contrast(first: str, second: str) -> float:
-    """WCAG's contrast ratio of two colours written as #rrggbb."""
-    bright, dark = sorted((_luminance(first), _luminance(second)), reverse=True)
-    return (bright + 0.05) / (dark + 0.05)
-
-
-def _luminance(colour: str) -> float:
-    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
-def test_contrast_is_aa(colours: dict[str, str]) -> None:
-    assert set(LIGHT) == set(DARK)
-    for front, back, least in PAIRS:
-        assert contrast(colours[front], colours[back]) >= least, (front, back)
-
-
-def test_the_contrast_of_black_and_white_is_21() -> None:
-    assert contrast("#000000", "#ffffff") == pytest.approx(21.0)
-    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
@@ -217,68 +113,6 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert len(outline.of("style")) == 1
     assert "alert(1)" in outline.text
     assert "{{ 7*7 }}" in outline.text
-
-
-def test_an_unknown_release_counts_as_no_protection(tmp_path: Path) -> None:
-    rows = demo_rows()
-    rows[3]["release"] = "telepathy"
-    text = page.render(material.load(comparison(tmp_path / "cmp", rows)))
-    assert "A release that this report does not know" in text
-    assert "orth, telepathy: a difference of" in text
-    assert "no protection" in text.split("orth, telepathy: a difference of")[1][:300]
-
-
-def test_a_bound_that_bounds_nothing_is_not_sold_as_one(tmp_path: Path) -> None:
-    rows = demo_rows()
-    bounded = page.render(material.load(comparison(tmp_path / "two", rows)))
-    assert "bounded in name only" not in bounded
-    assert rows[3]["release"] == "moment"
-    rows[3]["privacy"]["epsilon"] = 1e5
-    text = page.render(material.load(comparison(tmp_path / "large", rows)))
-    assert "bounded in name only" in text
-    told = text.split("orth, moment: a difference of")[1][:400]
-    assert "Epsilon 100,000 rules out next to nothing: count the people as not protected." in told
-
-
-def test_the_dealer_and_the_people_are_those_of_the_release(tmp_path: Path) -> None:
-    """A predictor needs no dealer, and was made from nobody among the developer's people."""
-    rows = [row for row in demo_rows() if row["release"] == "moment"]
-    assert "Together with either other" in page.render(material.load(comparison(tmp_path / "moment", rows)))
-    for row in rows:
-        row["release"] = "predictor"
-        row["leakage"]["attribute_recovery"] |= {"in_release": False, "bound": None}
-    text = page.render(material.load(comparison(tmp_path / "predictor", rows)))
-    assert "No dealer took part" in text
-    assert "Together with either other" not in text
-    assert "the release was made from none of them" in text
-    assert "not in the release" in text
-
-
-def test_every_release_that_there_is_has_a_reading() -> None:
-    unknown = words.reading(Arm("orth", "telepathy", True, ()))
-    for method in METHODS.values():
-        for release in method.releases:
-            found = words.reading(Arm(method.name, release, release != "none", ()))
-            assert found is not unknown, (method.name, release)
-            assert (found.severity == "bounded") is (release in ("moment", "randomized-response"))
-            assert bool(found.assumption) is (found.severity == "bounded")
-            assert release in (*RELEASES, "none")
-
-
-def test_a_private_adapter_is_bounded_for_the_auditors_people_only() -> None:
-    """By what the run has spent: without an epsilon it is what it was."""
-    for release in SENSITIVE:
-        private = words.reading(
-            Arm("unl", release, True, ({"privacy": {"epsilon": 2.0, "delta": 1e-5, "releases": 1}},))
-        )
-        assert (private.severity, "auditor" in private.verdict) == ("bounded", True)
-        assert "floating-point" in private.assumption
-        assert (
-            words.reading(
-                Arm("unl", release, True, ({"privacy": {"epsilon": None, "delta": 1e-5, "releases": 1}},))
-            ).severity
-            == "exposed"
-        )
 
 
 def test_a_comparison_without_its_runs_has_no_curves() -> None:

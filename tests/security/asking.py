@@ -26,8 +26,7 @@ from secure_fair.privacy.accountant import Cost
 from secure_fair.privacy.ledger import Ledger, Release
 from secure_fair.transport.frames import Connection
 from tests.parties import world
-from tests.parties.commands import Command
-from tests.parties.conftest import Start
+from tests.parties.commands import Command, Start
 from tests.parties.world import Deployment
 
 RECORDS = 24

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.parties.conftest import Start, data, deployment, fork_server, identities, shared, start
+from tests.parties.commands import Start
+from tests.parties.conftest import data, deployment, fork_server, identities, shared, start
 from tests.parties.world import Deployment
 from tests.security.asking import Office
 

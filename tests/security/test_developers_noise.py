@@ -21,8 +21,7 @@ from secure_fair.mpc.protocols.counts import CountShape
 from secure_fair.transport import tls
 from secure_fair.transport.accept import Acceptor
 from secure_fair.transport.frames import Connection
-from tests.parties.commands import PATIENCE, Command
-from tests.parties.conftest import Start
+from tests.parties.commands import PATIENCE, Command, Start
 from tests.parties.world import Deployment
 
 RECORDS = 40

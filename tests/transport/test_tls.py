@@ -245,17 +245,6 @@ def test_an_inherited_listening_socket(pki: Pki) -> None:
         tls.listen(9999)
 
 
-@pytest.mark.parametrize("address", ["host", "host:", ":7400", "host:99999", "::1:7400", "a b:1", "[host]:1", "h:-1"])
-def test_addresses_that_are_none(address: str) -> None:
-    with pytest.raises(TransportError, match="write it as host:port"):
-        tls.parse_address(address)
-
-
-def test_addresses() -> None:
-    assert tls.parse_address("auditor.example:7400") == ("auditor.example", 7400)
-    assert tls.parse_address("[::1]:0") == ("::1", 0)
-
-
 @pytest.mark.parametrize("wrong", ["", "sha256:", "sha256:" + "g" * 64, "sha256:" + "A" * 64, "a" * 64])
 def test_fingerprints_that_are_none(pki: Pki, port: Acceptor, wrong: str) -> None:
     with pytest.raises(TransportError, match="fingerprint of auditor"):
