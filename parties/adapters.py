@@ -29,7 +29,7 @@ from secure_fair.training.sensitive import soft_attributes
 from secure_fair.training.unlearning import Unlearned
 
 if TYPE_CHECKING:
-    from parties.developer import Run
+    from parties.run import Run
 
 DISCLOSED, PREDICTOR = "sensitive adapter", "sensitive predictor"
 _BYTES = 4  # float32

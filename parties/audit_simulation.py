@@ -20,7 +20,8 @@ from secure_fair.data.attributes import read_schema
 from secure_fair.errors import RefusedError, RunError, SettingsError
 from secure_fair.files import write_text
 from secure_fair.privacy import policy
-from secure_fair.settings import CROSS, Settings, parse
+from secure_fair.sections import CROSS
+from secure_fair.settings import Settings, parse
 
 LIMITS = {"timeout_seconds", "idle_timeout_seconds", "start_timeout_seconds", "prefetch"}
 RESERVED = ("id", "person", "identity", "split")  # columns that are no attribute unless they are named

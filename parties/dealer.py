@@ -8,7 +8,7 @@ from parties.journal import Journal
 from parties.links import Links
 from parties.service import Guest, serve
 from secure_fair.mpc.dealing.server import serve_session
-from secure_fair.settings import NetworkSettings
+from secure_fair.sections import NetworkSettings
 
 
 def run_dealer(network: NetworkSettings, out: Path, *, forever: bool) -> None:

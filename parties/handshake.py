@@ -24,7 +24,7 @@ from parties.messages import (
 from secure_fair.data.alignment import ids_digest
 from secure_fair.errors import ProtocolError
 from secure_fair.mpc.kinds import Kind
-from secure_fair.settings import MAX_EPOCHS
+from secure_fair.sections import MAX_EPOCHS
 from secure_fair.transport.frames import Connection
 
 MAX_RECORDS = 2**26

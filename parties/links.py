@@ -20,7 +20,7 @@ from secure_fair.errors import (
     SettingsError,
     TransportError,
 )
-from secure_fair.settings import NetworkSettings
+from secure_fair.sections import NetworkSettings
 from secure_fair.transport import tls
 from secure_fair.transport.accept import Acceptor
 from secure_fair.transport.frames import Connection

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from secure_fair.errors import ProtocolError
-from secure_fair.settings import MAX_SEED
+from secure_fair.sections import MAX_SEED
 
 PROTOCOL_VERSION = 5
 MAX_HELLO_BYTES = 65536

@@ -15,20 +15,21 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from parties.developer import _TERMS, Run
+from parties.developer import TERMS
 from parties.features import Features, Floats
 from parties.launch import Launch, peers
 from parties.links import opened
 from parties.moments import forget
 from parties.own_plan import TrainingPlan
+from parties.run import Run
 from parties.simulation import own_policy
-from secure_fair import settings as settings_module
 from secure_fair.errors import InterruptedRunError, RunError, SecureFairError, SettingsError
 from secure_fair.fairness import methods
 from secure_fair.fairness.terms import FairnessTerm
 from secure_fair.privacy.disclosures import DisclosureLog
 from secure_fair.releases.moment import FeatureMap, vectors
-from secure_fair.settings import Settings
+from secure_fair.sections import TrainingSettings
+from secure_fair.settings import Settings, load, parse
 from secure_fair.training.loop import Splits, TrainingResult
 
 _SPLITS = ("train", "val", "test")
@@ -124,7 +125,7 @@ def connected(settings: Settings, method_name: str, release: str, plan: Training
     method.require_release(release)
     _check(settings, method, release, plan)
     own = settings.training.model_dump() | {"batch_size": plan.batch_size, "epochs": plan.epochs}
-    training = settings_module.parse(settings_module.TrainingSettings, own, "the plan")
+    training = parse(TrainingSettings, own, "the plan")
     settings = settings.model_copy(update={"training": training})
     out.mkdir(parents=True, exist_ok=True)
     forget(out)
@@ -149,7 +150,7 @@ def connected(settings: Settings, method_name: str, release: str, plan: Training
             run.splits = Splits(run.splits.train, run.splits.val, run.splits.val)  # the others were for the ids only
             if private is not None:
                 run.given = _Given(settings, private)
-            loop = Loop(_TERMS[release](run), method.weight(settings, release), plan.sizes)
+            loop = Loop(TERMS[release](run), method.weight(settings, release), plan.sizes)
             try:
                 yield loop
             except SecureFairError:
@@ -173,7 +174,7 @@ def simulated(
     config: Path, overrides: tuple[str, ...], method: str, release: str, plan: TrainingPlan, run: Path
 ) -> Iterator[Loop]:
     """The same with an auditor and a dealer on this machine, under a policy that allows what is asked for."""
-    settings = settings_module.load(config, overrides)
+    settings = load(config, overrides)
     if settings.attributes.file is None:
         raise SettingsError("attributes.file is missing; it names the auditor's attributes.csv")
     if run.exists():
@@ -184,7 +185,7 @@ def simulated(
     policy.write_text(rules)
     launch = Launch(run, config, overrides, policy, method, release)
     with peers(launch) as (network, wait):
-        own = settings_module.load(config, (*overrides, *network))
+        own = load(config, (*overrides, *network))
         with connected(own, method, release, plan, run / "developer") as loop:
             yield loop
         try:

@@ -24,7 +24,7 @@ from secure_fair.releases.moment import MomentPlan, quantise
 from secure_fair.releases.randomized_response import debias, variance
 
 if TYPE_CHECKING:
-    from parties.developer import Run
+    from parties.run import Run
 
 
 class MomentTerm(SoftTerm):

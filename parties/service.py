@@ -32,7 +32,7 @@ from secure_fair.errors import (
     TransportError,
 )
 from secure_fair.files import write_text
-from secure_fair.settings import NetworkSettings
+from secure_fair.sections import NetworkSettings
 from secure_fair.transport.accept import Acceptor
 from secure_fair.transport.frames import Connection
 from secure_fair.transport.tls import Pins, fingerprint_at

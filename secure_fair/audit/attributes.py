@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from secure_fair.audit.columns import Ids, Table, codes, sorted_ids
 from secure_fair.errors import DataError, RefusedError
 from secure_fair.privacy.policy import Policy
-from secure_fair.settings import CROSS
+from secure_fair.sections import CROSS
 
 if TYPE_CHECKING:
     import pyarrow as pa

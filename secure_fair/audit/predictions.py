@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from secure_fair.audit.columns import BLOCK, Ids, Table, codes, numbers, sorted_ids
 from secure_fair.audit.layout import BINARY, MAX_CLASSES, Codes, Layout
 from secure_fair.errors import DataError, SettingsError
-from secure_fair.settings import AuditSettings
+from secure_fair.sections import AuditSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa

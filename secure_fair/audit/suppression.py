@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog
 
 from secure_fair.errors import RefusedError
-from secure_fair.settings import CROSS
+from secure_fair.sections import CROSS
 
 Shown = NDArray[np.bool_]
 Tables = Sequence[

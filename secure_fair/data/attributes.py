@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from secure_fair.data.tables import Problem, Report, are_names, read_json, read_rows, refuse, shown, unique_ids
 from secure_fair.errors import DataError
-from secure_fair.settings import CROSS
+from secure_fair.sections import CROSS
 
 VERSION = 1
 

@@ -14,7 +14,8 @@ from secure_fair.data.attributes import AttributeTable
 from secure_fair.data.labels import LabelTable, read_labels
 from secure_fair.errors import RunError, SettingsError
 from secure_fair.leakage.matched_filter import Bounds
-from secure_fair.settings import Settings, TrainingSettings, parse
+from secure_fair.sections import TrainingSettings
+from secure_fair.settings import Settings, parse
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -17,7 +17,7 @@ from timm.models import VisionTransformer
 from secure_fair.errors import SettingsError
 
 if TYPE_CHECKING:
-    from secure_fair.settings import ModelSettings
+    from secure_fair.sections import ModelSettings
 
 DEMO_NAME = "demo_vit"
 DEMO_SIZE = 48

@@ -16,7 +16,8 @@ from secure_fair.model import backbone, head, lora
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from secure_fair.settings import LoraSettings, Settings
+    from secure_fair.sections import LoraSettings
+    from secure_fair.settings import Settings
 
 _HEAD = "head."
 SUBTRACTED = "subtracted"  # folder of the adapter that UNL took off the backbone

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from secure_fair.settings import LoraSettings
+    from secure_fair.sections import LoraSettings
 
 
 Factors = dict[str, torch.Tensor]  # peft's names ("....lora_A.weight" [r, in], "....lora_B.weight" [out, r]), float32

@@ -17,7 +17,8 @@ from pydantic import Field
 
 from secure_fair.errors import RefusedError, SettingsError
 from secure_fair.privacy.accountant import Budget
-from secure_fair.settings import CROSS, Delta, Epsilon, parse
+from secure_fair.sections import CROSS, Delta, Epsilon
+from secure_fair.settings import parse
 
 ReleaseName = Literal["gradient", "moment", "randomized-response", "adapter", "adapter-gradient", "predictor", "audit"]
 Fingerprint = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]

@@ -16,7 +16,7 @@ from secure_fair.audit.regression import regression_result
 from secure_fair.audit.release import AuditPlan
 from secure_fair.audit.result import Opened
 from secure_fair.errors import DataError, SettingsError
-from secure_fair.settings import AuditSettings
+from secure_fair.sections import AuditSettings
 
 LOW, HIGH = -20.0, 80.0
 N = 500

@@ -19,7 +19,7 @@ from secure_fair.audit.columns import Table, read_ids
 from secure_fair.audit.predictions import edges, read_predictions
 from secure_fair.errors import DataError, RefusedError
 from secure_fair.privacy.policy import Policy
-from secure_fair.settings import AuditSettings
+from secure_fair.sections import AuditSettings
 
 POLICY = Policy(
     releases=("audit",), epsilon=1.0, delta=1e-5, categories={"Sex": ("f", "m"), "Age": ("young", "middle", "old")}

@@ -20,7 +20,8 @@ from secure_fair.releases import moment as moment_release
 from secure_fair.releases.moment import Floats, Integers, attribute_columns, noised, quantise
 from secure_fair.releases.noise import discrete_gaussian
 from secure_fair.releases.randomized_response import debias, respond
-from secure_fair.settings import FairnessSettings, Settings
+from secure_fair.sections import FairnessSettings
+from secure_fair.settings import Settings
 from tests.mpc.three_threads import Network
 
 N, WIDTH, CLASSES, BLOCK = 70, 12, 3, 32

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from secure_fair import settings
+from secure_fair import sections, settings
 from secure_fair.cli import config, main
 from secure_fair.errors import SettingsError
 from secure_fair.privacy import policy
@@ -125,7 +125,7 @@ def test_a_damaged_file_is_one_error(tmp_path: Path) -> None:
         ("training.epochs=10001", "`training.epochs`"),
         ("training.batch_size=2147483648", "`training.batch_size`"),
         ("training.checkpoint_steps=2147483648", "`training.checkpoint_steps`"),
-        (f"training.seed={settings.MAX_SEED}", "`training.seed`"),
+        (f"training.seed={sections.MAX_SEED}", "`training.seed`"),
     ],
 )
 def test_what_a_run_would_fail_of_later_is_no_setting(override: str, said: str) -> None:

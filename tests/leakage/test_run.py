@@ -17,7 +17,7 @@ from secure_fair.cli.leakage import leakage
 from secure_fair.data.attributes import read_attributes
 from secure_fair.errors import RunError
 from secure_fair.leakage.run import attack_run
-from secure_fair.settings import AdversarySettings
+from secure_fair.sections import AdversarySettings
 from tests.leakage import synthetic
 from tests.leakage.made_runs import (
     COLUMNS,

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from secure_fair.errors import SettingsError
 from secure_fair.model import backbone, lora
 from secure_fair.model.classifier import FairClassifier, build_classifier, load_classifier
-from secure_fair.settings import LoraSettings, ModelSettings, Settings, parse
+from secure_fair.sections import LoraSettings, ModelSettings
+from secure_fair.settings import Settings, parse
 
 SMALL = "vit_tiny_patch16_224"  # 5.5 million parameters
 

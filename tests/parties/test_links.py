@@ -25,7 +25,7 @@ from secure_fair.errors import (
     SecureFairError,
     SettingsError,
 )
-from secure_fair.settings import NetworkSettings
+from secure_fair.sections import NetworkSettings
 from secure_fair.transport.frames import Connection
 from tests.parties.commands import PATIENCE
 from tests.parties.world import Deployment

@@ -25,7 +25,7 @@ from secure_fair.mpc.protocols.orthogonality import OrthogonalityShape
 from secure_fair.mpc.terms import PublicShape, secure_orth
 from secure_fair.privacy.accountant import Budget, gaussian_cost
 from secure_fair.privacy.ledger import Ledger
-from secure_fair.settings import MAX_EPOCHS, MAX_SEED
+from secure_fair.sections import MAX_EPOCHS, MAX_SEED
 from tests.security.asking import IDS, RECORDS, Auditor, Office, moments, responses, zeros
 
 FIRST = np.arange(8)  # the records of an honest first step
