@@ -12,6 +12,7 @@ import pytest
 from tests.parties import commands, faults, world
 from tests.parties.audits import Audits
 from tests.parties.commands import Command, Start
+from tests.parties.visits import Services
 from tests.parties.world import Deployment
 
 
@@ -56,6 +57,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture(scope="session")
 def identities(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     return Deployment(tmp_path_factory.mktemp("identities"))
+
+
+@pytest.fixture
+def services(start: Start, tmp_path: Path, identities: Deployment) -> Callable[..., Services]:
+    def made(*developers: str) -> Services:
+        return Services(start, tmp_path, identities, developers)
+
+    return made
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -16,15 +16,22 @@ from parties.intersection import auditor_intersection, developer_intersection, r
 from secure_fair.errors import ProtocolError, RefusedError, SettingsError, TransportError
 from secure_fair.mpc.kinds import Kind
 from secure_fair.transport.frames import Connection
+from tests.parties.raw_intersection import (
+    BAD_REQUESTS,
+    COMMON,
+    OFF_CURVE,
+    OURS,
+    THEIRS,
+    RawAuditor,
+    lying,
+    message,
+    points,
+    psi,
+    repeated,
+    unasked,
+)
 from tests.transport.channels import PATIENCE, Pki, background
 from tests.transport.test_fuzz import mutate
-
-psi = pytest.importorskip("private_set_intersection.python", reason="the extra psi is not installed")
-
-OURS = [f"person-{i:04d}" for i in range(0, 60, 2)]  # the developer's
-THEIRS = [f"person-{i:04d}" for i in range(0, 60, 3)]
-COMMON = tuple(f"person-{i:04d}" for i in range(0, 60, 6))
-Raw = Callable[[Connection], None]  # a developer that says what a test wants
 
 
 @pytest.fixture(scope="module")
@@ -113,16 +120,6 @@ def test_another_run_shows_other_points(pki: Pki, sent: list[tuple[str, int, byt
     assert not first & points(body for _, _, body in sent)
 
 
-def points(bodies: Iterator[bytes]) -> set[bytes]:
-    """What the frames hold: a request and a response differ in one field's number."""
-    found: set[bytes] = set()
-    for body in bodies:
-        message = psi.Request() if body[:2] == b"\x08\x01" else psi.Response()
-        message.ParseFromString(body)
-        found.update(message.encrypted_elements)
-    return found
-
-
 def test_the_order_of_the_points_says_nothing_of_the_other_ids(pki: Pki) -> None:
     """A curious auditor: at which places of the developer's request are the common ids?"""
     places: list[int] = []
@@ -140,33 +137,6 @@ def test_the_order_of_the_points_says_nothing_of_the_other_ids(pki: Pki) -> None
             mine.result(PATIENCE)
     assert len(places) == len(COMMON)
     assert places != sorted(places)  # chance: 1 of 10!
-
-
-class RawAuditor:
-    """An auditor by hand: one key, whole messages."""
-
-    def __init__(self, developer: Connection) -> None:
-        self._developer = developer
-        self._client = psi.client.CreateWithNewKey(True)
-        self._server = psi.server.CreateFromKey(self._client.GetPrivateKeyBytes(), True)
-        for start in range(0, len(THEIRS), 7):
-            developer.send(Kind.ALIGN, self._client.CreateRequest(THEIRS[start : start + 7]).SerializeToString())
-
-    def take(self) -> list[bytes]:
-        """The developer's ids under both keys."""
-        found: list[bytes] = []
-        for _ in range(0, len(OURS), 7):
-            request = psi.Request.FromString(bytes(self._developer.receive(Kind.ALIGN)))
-            found += self._server.ProcessRequest(request).encrypted_elements
-        return found
-
-    def answers(self) -> list[bytes]:
-        """Our ids under both keys, by the developer."""
-        return [
-            point
-            for _ in range(0, len(THEIRS), 7)
-            for point in psi.Response.FromString(bytes(self._developer.receive(Kind.ALIGN))).encrypted_elements
-        ]
 
 
 def test_what_the_auditor_refuses_tells_the_developer_nothing(pki: Pki, sent: list[tuple[str, int, bytes]]) -> None:
@@ -190,28 +160,6 @@ def test_a_list_that_names_a_record_twice(pki: Pki) -> None:
         both(pki, [*OURS, OURS[0]], THEIRS)
 
 
-def message(kind: Any, elements: Sequence[bytes]) -> bytes:
-    fields: dict[str, Any] = {"encrypted_elements": elements}
-    if kind is psi.Request:
-        fields["reveal_intersection"] = True
-    found: bytes = kind(**fields).SerializeToString()
-    return found
-
-
-OFF_CURVE = b"\x02" + 32 * b"\xff"
-NO_REVEAL = b"\x08\x00" + message(psi.Response, [OFF_CURVE] * 7).replace(b"\x0a", b"\x12")  # of the right size
-BAD_REQUESTS = {
-    "garbage": bytes(2 + 35 * 7),
-    "other garbage": 245 * b"\xff" + b"\x00\x01",
-    "too short": bytes(10),
-    "too long": bytes(2 + 35 * 8),
-    "off the curve": message(psi.Request, [OFF_CURVE] * 7),
-    "a response": message(psi.Response, [OFF_CURVE] * 7) + b"\x10\x01",
-    "sizes only": NO_REVEAL,
-    "longer and shorter points": message(psi.Request, [b"\x00" * 32, b"\x00" * 34] + [OFF_CURVE] * 5),
-}
-
-
 @pytest.mark.parametrize("body", BAD_REQUESTS.values(), ids=BAD_REQUESTS)
 def test_requests_that_are_none(pki: Pki, body: bytes) -> None:
     with pki.pair() as (auditor, developer):
@@ -219,30 +167,6 @@ def test_requests_that_are_none(pki: Pki, body: bytes) -> None:
         with pytest.raises((ProtocolError, TransportError), match="developer") as caught:
             auditor_intersection(developer, THEIRS, len(OURS), unasked)
         assert "ECGroup" not in str(caught.value)
-
-
-def unasked(count: int) -> None:
-    pytest.fail(f"the policy was asked about {count} ids of a peer that lies")
-
-
-def lying(answer: Callable[[Any], bytes]) -> Raw:
-    """A developer with an honest request, that answers falsely."""
-
-    def speak(auditor: Connection) -> None:
-        client = psi.client.CreateWithNewKey(True)
-        server = psi.server.CreateFromKey(client.GetPrivateKeyBytes(), True)
-        for start in range(0, len(OURS), 7):
-            auditor.send(Kind.ALIGN, client.CreateRequest(OURS[start : start + 7]).SerializeToString())
-        for _ in range(0, len(THEIRS), 7):
-            asked = psi.Request.FromString(bytes(auditor.receive(Kind.ALIGN)))
-            auditor.send(Kind.ALIGN, answer(server.ProcessRequest(asked)))
-
-    return speak
-
-
-def repeated(honest: Any) -> bytes:
-    """One id's answer for all of them: if it is common, all would seem to be."""
-    return message(psi.Response, [honest.encrypted_elements[0]] * len(honest.encrypted_elements))
 
 
 @pytest.mark.parametrize(
