@@ -65,7 +65,12 @@ def crypten_session(party: Party) -> dict[str, Any]:
     draws: dict[str, Any] = dict.fromkeys(
         ("randint", "rand", "randn", "randperm", "normal", "bernoulli", "Generator", "manual_seed"), _refused
     )
-    with runtime.install(party), unittest.mock.patch.multiple(torch, **draws):
+    seeds = three_processes.seeds(party.role)
+    with (
+        unittest.mock.patch.object(runtime, "fresh_seed", seeds),
+        runtime.install(party),
+        unittest.mock.patch.multiple(torch, **draws),
+    ):
         results["twice"] = _message(lambda: runtime.install(party).__enter__())
         secret_x, secret_y = crypten.cryptensor(x, src=0), crypten.cryptensor(y, src=1)
         secure = {
