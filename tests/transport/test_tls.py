@@ -195,19 +195,27 @@ def test_a_handshake_survives_between_two_calls_of_accept(pki: Pki, port: Accept
     connected.result(PATIENCE).close()
 
 
-def test_any_start_order(pki: Pki) -> None:
-    with tls.listen("127.0.0.1:0") as reserved:
-        address = tls.address_of(reserved)
-    connected = background(pki.connect, address)
+@pytest.fixture
+def unanswered() -> Iterator[str]:
+    """An address where nobody listens yet: bound, so that nobody else is given it, not even a client of it as its own
+    port, and free for who asks for it.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield tls.address_of(holder)
+
+
+def test_any_start_order(pki: Pki, unanswered: str) -> None:
+    connected = background(pki.connect, unanswered)
     time.sleep(0.4)  # the client has been refused by then, and tries again
-    with pki.acceptor(address) as port:
+    with pki.acceptor(unanswered) as port:
         port.accept(pki.pin_developer, PATIENCE)[1].close()
         connected.result(PATIENCE).close()
 
 
-def test_a_peer_that_never_starts_is_named_with_host_port_and_mend(pki: Pki) -> None:
-    with tls.listen("127.0.0.1:0") as reserved:
-        host, port = tls.parse_address(tls.address_of(reserved))
+def test_a_peer_that_never_starts_is_named_with_host_port_and_mend(pki: Pki, unanswered: str) -> None:
+    host, port = tls.parse_address(unanswered)
     started = time.monotonic()
     with pytest.raises(PeerLostError, match=rf"auditor at {host} port {port} could not be reached .*refused.*start it"):
         pki.connect(f"{host}:{port}", timeout=0.5)
