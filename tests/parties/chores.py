@@ -9,6 +9,8 @@ from pathlib import Path
 
 from secure_fair.errors import SettingsError
 
+PATIENCE = 60.0  # seconds
+
 
 def work(job: tuple[str, Path], device: str | None) -> float:
     """What a job's name asks for, with a line "DEVICE START END" where it is done."""
@@ -23,7 +25,11 @@ def work(job: tuple[str, Path], device: str | None) -> float:
     if name == "endless":
         (folder / "endless").touch()
         time.sleep(600)
-    time.sleep(float(name))
+    if name == "patient":  # until it is told to end
+        while not (folder / "go").exists() and time.monotonic() < began + PATIENCE:
+            time.sleep(0.02)
+    else:
+        time.sleep(float(name))
     with (folder / "done").open("a") as stream:
         stream.write(f"{device} {began} {time.monotonic()}\n")
     return time.monotonic() - began

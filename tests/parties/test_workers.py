@@ -50,10 +50,15 @@ def test_no_two_work_on_one_device_at_a_time(tmp_path: Path) -> None:
     ],
 )
 def test_an_error_waits_for_what_runs(tmp_path: Path, name: str, error: type[Exception], text: str) -> None:
-    said: list[str] = []
-    with Workers(work, 2, (), said.append) as pool:
+    """What runs ends when the error has been told, however long each worker took to start."""
+
+    def say(told: str) -> None:
+        if "waiting for what runs" in told:
+            (tmp_path / "go").touch()
+
+    with Workers(work, 2, (), say) as pool:
         with pytest.raises(error, match=text):
-            pool.run([("2", tmp_path), (name, tmp_path), ("0", tmp_path), ("0", tmp_path)])
+            pool.run([("patient", tmp_path), (name, tmp_path), ("0", tmp_path), ("0", tmp_path)])
         assert len(done(tmp_path)) == 1  # what ran is done, and nothing was begun any more
         pool.run([("0", tmp_path)])
     assert len(done(tmp_path)) == 2
