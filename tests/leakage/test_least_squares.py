@@ -49,11 +49,15 @@ def test_more_records_than_numbers_leave_most_of_each_coin_unknown() -> None:
 
 
 def test_noise_of_epsilon_1_keeps_coins_within_the_bound() -> None:
-    """The very vectors that are solved exactly without noise; a fair coin each."""
+    """The very vectors that are solved exactly without noise; a fair coin each.
+
+    Over fresh noise the mean advantage is 0.084 and its standard error 0.007: 12 of them above zero, and the bound two
+    above it, so that each comparison fails by chance in less than one of 10^8 runs.
+    """
     generator = np.random.default_rng(3)
     cost, plan = gaussian_cost(1.0, 1e-5), MomentPlan((2,), 1, WIDTH)
     right = []
-    for _ in range(150):
+    for _ in range(300):
         coins = generator.integers(0, 2, RECORDS)
         rows = quantise(unit_vectors(generator, RECORDS).astype(np.float32), plan)
         moment = noised(rows.T @ coins[:, None], plan, cost)

@@ -16,7 +16,7 @@ from secure_fair.releases import moment
 from secure_fair.releases.moment import MomentPlan, noised
 from secure_fair.releases.noise import discrete_gaussian
 
-FALSE_ALARM = 1e-6  # of each chi-square test below
+FALSE_ALARM = 1e-7  # of each test of a law below
 DRAWS = 20_000
 
 
@@ -24,7 +24,7 @@ def follows_the_law(draws: NDArray[np.int64], scale: float) -> bool:
     """Chi-square against the discrete Gaussian, in 40 bins of about equal probability (wide scales: its density).
 
     And of the sum of squares, which tells a wrong scale from few draws: 20 % too much from 2,000 of a wide scale,
-    missed less than once in 10^10.
+    missed less than once in 10^9.
     """
     edges = np.unique(np.round(norm.ppf(np.linspace(0, 1, 41)[1:-1]) * scale)) + 0.5
     if scale < 100:

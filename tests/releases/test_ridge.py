@@ -47,20 +47,25 @@ def within_class_correlation(soft: Floats, s: Integers, y: Integers) -> float:
     return float(np.mean([np.corrcoef(soft[y == c, 1], s[y == c])[0, 1] for c in (0, 1)]))
 
 
-# Mean and standard deviation over ten draws of the noise: 0.887 (0.009), 0.848 (0.016), 0.915 (0.001), 0.906 (0.003),
-# 0.850 (0.010); without noise 0.92. Each line is about eight standard deviations below the mean.
+# Mean and standard deviation over 60 draws of the noise: 0.904 (0.006), 0.873 (0.012), 0.916 (0.001), 0.911 (0.002),
+# 0.868 (0.008); without noise 0.92. Each line is twelve standard deviations or more below the mean.
 @pytest.mark.parametrize(
     ("n", "epsilon", "least"),
     [(4000, 2.0, 0.81), (4000, 1.0, 0.72), (20_000, 2.0, 0.90), (20_000, 1.0, 0.88), (20_000, 0.25, 0.77)],
 )
 def test_soft_attributes_follow_the_truth_inside_and_outside_the_data(n: int, epsilon: float, least: float) -> None:
+    """Inside minus outside is 0.015 with a standard deviation of 0.006 where it is largest (4000 people at epsilon 1):
+    the mean of four lies eight of its own below the limit.
+    """
     h, s, y = people(n + 2000, seed=11)
     u = make_vectors([FeatureMap.fit(h[:n])], [h])
-    soft = release(u[:n], y[:n], [np.eye(2, dtype=np.int64)[s[:n]]], epsilon)
-    inside = within_class_correlation(soft.predict(u[:n], y[:n]), s[:n], y[:n])
-    outside = within_class_correlation(soft.predict(u[n:], y[n:]), s[n:], y[n:])
-    assert min(inside, outside) > least
-    assert abs(inside - outside) < 0.04  # a predictor, not a memory of the people in the data
+    inside, outside = [], []
+    for _ in range(4):
+        soft = release(u[:n], y[:n], [np.eye(2, dtype=np.int64)[s[:n]]], epsilon)
+        inside.append(within_class_correlation(soft.predict(u[:n], y[:n]), s[:n], y[:n]))
+        outside.append(within_class_correlation(soft.predict(u[n:], y[n:]), s[n:], y[n:]))
+    assert min(inside + outside) > least
+    assert abs(np.mean(inside) - np.mean(outside)) < 0.04  # a predictor, not a memory of the people in the data
 
 
 def test_almost_no_budget_gives_nearly_constant_rows() -> None:
