@@ -13,6 +13,7 @@ import tomli_w
 
 from parties.audit_messages import require_list
 from parties.launch import ROLES, run_parties
+from parties.leftovers import removed_if_refused
 from secure_fair.audit.attributes import categories_in, read_audit_table
 from secure_fair.audit.columns import Ids, Table
 from secure_fair.audit.predictions import read_predictions
@@ -73,11 +74,12 @@ def simulate_audit(simulation: AuditSimulation) -> dict[str, Any]:
         rules = policy.load(simulation.policy)
         settings = _naming(settings, settings.attributes.columns or tuple(rules.categories))
     read_audit_table(file, settings.attributes.columns, rules)
-    out.mkdir(parents=True)
-    if simulation.policy is None:
-        (out / "policy.toml").write_text(policy.simulated(rules))
-    (out / "settings.toml").write_text(settings_text(settings))
-    run_parties(AuditLaunch(out, out / "settings.toml", simulation.policy or out / "policy.toml"))
+    with removed_if_refused(out):
+        out.mkdir(parents=True)
+        if simulation.policy is None:
+            (out / "policy.toml").write_text(policy.simulated(rules))
+        (out / "settings.toml").write_text(settings_text(settings))
+        run_parties(AuditLaunch(out, out / "settings.toml", simulation.policy or out / "policy.toml"))
     text = (out / "developer" / "audit.json").read_text()
     write_text(out / "audit.json", text)
     report: dict[str, Any] = json.loads(text)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from parties.earlier import read_complete
+from parties.leftovers import removed_if_refused
 from parties.simulation import Simulation, simulate
 from secure_fair.errors import RunError, SettingsError
 from secure_fair.fairness import methods, verdict
@@ -85,35 +86,41 @@ def compare(
         for arm, run in folders.items()
         if (run / "summary.json").exists()
     }
-    out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     released: dict[str, Path] = {}
     erm: dict[int, Path] = {}
     unaware: dict[int, dict[str, Any]] = {}
-    for number, arm in enumerate(chosen, start=1):
-        run = folders[arm]
-        say(f"arm {number} of {len(chosen)}: {arm.name}")
-        own = (*overrides, f"training.seed={arm.seed}")
-        seeded = _seeded(settings, arm.seed)
-        if arm not in complete and run.exists():
-            shutil.rmtree(run)  # what an interrupted arm left; the arm starts anew, and its ledger with it
-        if arm in complete:
-            row = complete[arm]
-        elif arm.release is None:
-            row = run_plaintext(seeded, arm.method, settings.attributes.file, run, functools.partial(steps, arm.name))
-        else:
-            reuse = released.get(arm.release) if settings.model.weights != "random" else None
-            row = simulate(
-                Simulation(seeded, config, own, arm.method, arm.release, run, reuse=reuse, reference=erm.get(arm.seed))
+    with removed_if_refused(out):
+        for number, arm in enumerate(chosen, start=1):
+            run = folders[arm]
+            say(f"arm {number} of {len(chosen)}: {arm.name}")
+            own = (*overrides, f"training.seed={arm.seed}")
+            seeded = _seeded(settings, arm.seed)
+            if arm not in complete and run.exists():
+                shutil.rmtree(run)  # what an interrupted arm left; the arm starts anew, and its ledger with it
+            if arm in complete:
+                row = complete[arm]
+            elif arm.release is None:
+                row = run_plaintext(
+                    seeded, arm.method, settings.attributes.file, run, functools.partial(steps, arm.name)
+                )
+            else:
+                reuse = released.get(arm.release) if settings.model.weights != "random" else None
+                row = simulate(
+                    Simulation(
+                        seeded, config, own, arm.method, arm.release, run, reuse=reuse, reference=erm.get(arm.seed)
+                    )
+                )
+            if arm.release in PRIVATE and settings.privacy.refresh == "once":
+                released.setdefault(arm.release, run)
+            if arm.method == "erm":
+                erm[arm.seed] = run
+                unaware[arm.seed] = row["metrics"]
+            for text in verdict.of_summary(row, unaware.get(arm.seed)):
+                say(f"warning: {arm.name}: {text}")
+            rows.append(
+                {**row, "arm": "plaintext" if arm.release is None else "secure", "run": str(run.relative_to(out))}
             )
-        if arm.release in PRIVATE and settings.privacy.refresh == "once":
-            released.setdefault(arm.release, run)
-        if arm.method == "erm":
-            erm[arm.seed] = run
-            unaware[arm.seed] = row["metrics"]
-        for text in verdict.of_summary(row, unaware.get(arm.seed)):
-            say(f"warning: {arm.name}: {text}")
-        rows.append({**row, "arm": "plaintext" if arm.release is None else "secure", "run": str(run.relative_to(out))})
     result = {
         "version": VERSION,
         "rows": rows,

@@ -14,6 +14,7 @@ import torch
 
 from parties.adapters import adapter_term, overlap_term, predictor_term
 from parties.continuation import common_ids, keep_common
+from parties.exposure import warning
 from parties.links import opened
 from parties.messages import COUNT_BYTES, decode_count, encode_step
 from parties.metering import COST_FILE, Cost, MeteredTerm
@@ -89,6 +90,7 @@ def run_developer(
             if reuse != out:
                 table.save(out, release, columns)
             term = reused_term(settings, method, weight, table, model, splits.train)
+            _warn(release, settings)
         result = fit(term, splits)
         total = time.perf_counter() - began
         seconds = result.train_seconds
@@ -96,7 +98,9 @@ def run_developer(
         return result
     with opened(settings.network) as links, DisclosureLog(out, release, store=settings.privacy.store_values) as log:
         run = Run(settings, method, release, weight, out, links, log, model, splits, progress, resume, processes)
-        result = fit(TERMS[release](run), run.splits)
+        term = TERMS[release](run)
+        _warn(release, settings)  # now: the auditor may have refused it
+        result = fit(term, run.splits)
         run.end()
     run.meter.cost(result, run.dealt, time.perf_counter() - began).write(out)
     return result
@@ -112,6 +116,11 @@ def _reusable(settings: Settings, release: str, out: Path, reuse: Path | None, *
     if reuse is not None:
         soft_arrays(reuse, release, settings.attributes.columns)
     return reuse
+
+
+def _warn(release: str, settings: Settings) -> None:
+    if (text := warning(release, settings)) is not None:
+        _log.warning("warning: %s", text)
 
 
 def _begin_anew(out: Path, *, kept: bool) -> None:

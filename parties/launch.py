@@ -19,7 +19,7 @@ from types import FrameType
 from typing import IO, Any, Protocol
 
 from parties.links import ENDED, PARENT_PIPE
-from secure_fair.errors import InterruptedRunError, RunError
+from secure_fair.errors import TOLD, CrashedRunError, InterruptedRunError, RunError
 from secure_fair.transport import certs, tls
 
 WITHOUT_DEALER = ("randomized-response", "adapter", "predictor")
@@ -115,7 +115,7 @@ def _started(
         try:
             for role in roles:
                 listener = sockets.get(role)
-                parties[role] = _Process.start(launch, role, network[role], listener, alive)
+                parties[role] = _Process.start(launch, role, network[role], listener, alive, Path(folder))
             os.close(alive)
             for listener in sockets.values():
                 listener.close()  # the party's own copy is what serves
@@ -134,12 +134,15 @@ class _Process:
 
     @staticmethod
     def start(
-        launch: Launchable, role: str, network: Sequence[str], listener: socket.socket | None, alive: int
+        launch: Launchable, role: str, network: Sequence[str], listener: socket.socket | None, alive: int, told: Path
     ) -> _Process:
-        """The developer shares our terminal for its progress; the others write to their logs."""
+        """The developer shares our terminal for its progress; the others write to their logs.
+
+        told: a folder of ours, where the developer says what ended it, for us to say once.
+        """
         folder = launch.run / role
         folder.mkdir(parents=True, exist_ok=True)
-        log = folder / "log.txt"
+        log = told / "developer.txt" if role == "developer" else folder / "log.txt"
         stream = None if role == "developer" else log.open("ab")
         passed = [alive, *([] if listener is None else [listener.fileno()])]
         popen = subprocess.Popen(
@@ -148,10 +151,17 @@ class _Process:
             stdout=_terminal() if stream is None else stream,
             stderr=stream,
             pass_fds=passed,
-            env={**os.environ, PARENT_PIPE: str(alive)},
+            env={**os.environ, PARENT_PIPE: str(alive), **({TOLD: str(log)} if stream is None else {})},
             start_new_session=True,  # Ctrl-C reaches us; we stop the parties in order
         )
         return _Process(role, popen, log, stream)
+
+    @property
+    def words(self) -> str:
+        """What it said last had gone wrong; empty: nothing."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        lines = [line for line in text.splitlines() if line.startswith("error: ")]
+        return lines[-1].removeprefix("error: ") if lines else ""
 
     def failure(self) -> str | None:
         """Why it ended badly, in its own words where it had any; None while it runs or after a good end."""
@@ -160,10 +170,8 @@ class _Process:
             return None
         if code < 0:
             return f"the {self.role} was killed by {signal.Signals(-code).name}"
-        if self.stream is None:
-            return f"the {self.role} failed; its message is above"
-        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.startswith("error: ")]
-        return f"the {self.role}: {lines[-1].removeprefix('error: ') if lines else f'exit code {code}, see {self.log}'}"
+        where = "its message is above" if self.stream is None else f"see {self.log}"
+        return f"the {self.role}: {self.words or f'exit code {code}, {where}'}"
 
 
 def _terminal() -> int:
@@ -206,9 +214,12 @@ def _wait(parties: dict[str, _Process]) -> None:
             deadline = min(deadline, time.monotonic() + DEALER_SECONDS)
         time.sleep(_POLL_SECONDS)
     if failed:
-        # First what may be the reason, last who was only told that the run has ended.
-        failed.sort(key=lambda text: (" was killed by " not in text, ENDED in text))
-        raise RunError("the run failed: " + "; ".join(failed))
+        # First what may be the reason; not who was only told of it ("auditor: ..."), or that the run has ended.
+        failed.sort(key=lambda text: " was killed by " not in text)
+        causes = [text.removeprefix("the ") for text in failed]
+        said = [text for text in failed if ENDED not in text and not any(f": {cause}" in text for cause in causes)]
+        crashed = any(code < 0 or not party.words for party in parties.values() if (code := party.popen.poll()))
+        raise (CrashedRunError if crashed else RunError)("the run failed: " + "; ".join(said or failed))
 
 
 @contextmanager

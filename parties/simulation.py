@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from parties.launch import Launch, run_parties
+from parties.leftovers import removed_if_refused
 from parties.moments import can_reuse
 from secure_fair.data.attributes import read_schema
 from secure_fair.errors import RunError, SettingsError
@@ -18,33 +19,6 @@ from secure_fair.privacy.ledger import Ledger
 from secure_fair.privacy.policy import Policy, load, simulated
 from secure_fair.settings import Settings, parse
 from secure_fair.training.run_folder import check_run_folder, read_table
-
-GRADIENT_WARNING = (
-    "release `gradient` opens the exact gradient of every record in every step: the developer can read every "
-    "attribute from it. It exists to compare with the plaintext baseline and to price MPC, not to protect anybody."
-)
-ADAPTER_WARNING = (
-    "release `{release}` shows the developer {what} of a LoRA that the auditor trained to predict the attributes: "
-    "whoever holds it predicts them for anybody."
-)
-
-
-PRIVATE_WARNING = (
-    " What being in the auditor's images adds to that for a person is bounded by epsilon {epsilon:g} "
-    "(sensitive.private), in so far as floating-point noise keeps to its law; what is true of everybody, it tells."
-)
-
-
-def warning(release: str, settings: Settings) -> str | None:
-    """What to say before a run whose release protects nobody, or the auditor's people only."""
-    if release == "gradient":
-        return GRADIENT_WARNING
-    what = {"adapter": "all", "adapter-gradient": "the row space", "predictor": "all, with its head,"}
-    if release not in what:
-        return None
-    private = settings.sensitive.private
-    more = PRIVATE_WARNING.format(epsilon=settings.privacy.epsilon) if private else " There is no guarantee."
-    return ADAPTER_WARNING.format(release=release, what=what[release]) + more
 
 
 @dataclass(frozen=True)
@@ -86,29 +60,12 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
         rules = own_policy(settings, simulation.release, settings.attributes.file.parent / "schema.json")
     else:
         load(policy)  # refused before there is a folder
-    (run / "auditor").mkdir(parents=True, exist_ok=True)
-    if policy is None:
-        policy = run / "auditor" / "policy.toml"
-        policy.write_text(rules)
-    developer = run / "developer"
-    reuse = None if simulation.reuse is None else simulation.reuse / "developer"
-    if simulation.resume and can_reuse(settings, simulation.release, developer):
-        reuse = developer
-    alone = simulation.release == "none" or reuse is not None
-    if not (simulation.resume and (developer / "cost.json").exists()):  # else only the summary is missing
-        run_parties(
-            Launch(
-                run,
-                simulation.config,
-                simulation.overrides,
-                policy,
-                method.name,
-                simulation.release,
-                simulation.resume,
-                reuse,
-                alone,
-            )
-        )
+    with removed_if_refused(run):
+        (run / "auditor").mkdir(parents=True, exist_ok=True)
+        if policy is None:
+            policy = run / "auditor" / "policy.toml"
+            policy.write_text(rules)
+        _run(simulation, policy, method.name)
     from secure_fair.training.summary import write_summary  # loads torch: not before the parties are under way
 
     leakage = None
@@ -129,6 +86,30 @@ def simulate(simulation: Simulation) -> dict[str, Any]:
         privacy=earlier or _privacy(run, settings, simulation.release),
         leakage=leakage,
     )
+
+
+def _run(simulation: Simulation, policy: Path, method: str) -> None:
+    """The parties, to their end."""
+    settings, run = simulation.settings, simulation.run
+    developer = run / "developer"
+    reuse = None if simulation.reuse is None else simulation.reuse / "developer"
+    if simulation.resume and can_reuse(settings, simulation.release, developer):
+        reuse = developer
+    alone = simulation.release == "none" or reuse is not None
+    if not (simulation.resume and (developer / "cost.json").exists()):  # else only the summary is missing
+        run_parties(
+            Launch(
+                run,
+                simulation.config,
+                simulation.overrides,
+                policy,
+                method,
+                simulation.release,
+                simulation.resume,
+                reuse,
+                alone,
+            )
+        )
 
 
 def _reused(simulation: Simulation, earlier: Path) -> dict[str, Any]:

@@ -16,10 +16,13 @@ SecureFairError
 +-- LedgerError            the ledger file is damaged, restored, or of another version
 |   +-- LedgerBusyError    the ledger is locked, or its disk is full: nothing goes out now
 +-- RunError               a run's folder is unusable (exists, incomplete, other version)
+|   +-- CrashedRunError    a party was killed, or ended without saying why
 +-- InterruptedRunError    the user, or a signal, stopped the run
 """
 
 from __future__ import annotations
+
+TOLD = "SECURE_FAIR_TOLD"  # names a file: a launcher wants a party's error there, and says each cause once
 
 
 class SecureFairError(Exception):
@@ -84,6 +87,10 @@ class LedgerBusyError(LedgerError):
 
 class RunError(SecureFairError):
     """A run's folder is unusable: it exists already, is incomplete, or has another version."""
+
+
+class CrashedRunError(RunError):
+    """A party was killed, or ended without saying why: what it has left is all that tells."""
 
 
 class InterruptedRunError(SecureFairError):

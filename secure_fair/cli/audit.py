@@ -111,9 +111,11 @@ def developer(file: Path, out: Path, quiet: bool, overrides: tuple[str, ...], as
     """Audit the table that `audit.predictions` names, with an auditor and a dealer on other hosts."""
     effective = settings.load(file, overrides)
     from parties.audit_developer import run_audit_developer
+    from parties.leftovers import removed_if_refused
 
     try:
-        report = run_audit_developer(effective, out)
+        with removed_if_refused(out):
+            report = run_audit_developer(effective, out)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"{out}: interrupted; the same command asks for an answer that was lost") from None
     if not quiet:

@@ -57,11 +57,7 @@ def run(
 ) -> dict[str, Any]:
     """Run the arms with progress on standard error."""
     from parties import comparison
-    from parties.simulation import warning
 
-    named = dict.fromkeys(arm.release or "none" for arm in arms)
-    for text in filter(None, (warning(release, effective) for release in named)):
-        console.warn(text)
     try:
         with console.Reporter() as report:
             return comparison.compare(effective, file, overrides, arms, out, report.line, report)

@@ -10,13 +10,14 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from secure_fair import __version__
 from secure_fair.elastic import several
-from secure_fair.errors import InterruptedRunError, SecureFairError
+from secure_fair.errors import TOLD, InterruptedRunError, SecureFairError
 
 SHARED = ("train", "party")  # whose work `torchrun` can share out over processes
 INTERRUPTED = 130  # what a shell reports for a program stopped by Ctrl-C
@@ -140,8 +141,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (Exception, click.Abort) as error:  # noqa: BLE001 the last door: what leaves here would be a traceback
         if invocation.debug:
             traceback.print_exc()
-        click.echo(f"error: {_explain(error)}", err=True)
+        _tell(f"error: {_explain(error)}")
         return INTERRUPTED if isinstance(error, (click.Abort, InterruptedRunError)) else 1
+
+
+def _tell(line: str) -> None:
+    """On standard error, or to the launcher of this party."""
+    if TOLD in os.environ:
+        Path(os.environ[TOLD]).write_text(line + "\n", encoding="utf-8")
+    else:
+        click.echo(line, err=True)
 
 
 def _explain(error: BaseException) -> str:

@@ -52,13 +52,14 @@ def developer(
     """
     effective = settings.load(file, overrides)
     from parties.developer import run_developer
+    from parties.leftovers import removed_if_refused
     from secure_fair.training.torchrun import joined
 
     try:
         with joined(effective) as processes:
             if processes is None:
                 return
-            with console.Reporter() as report:
+            with removed_if_refused(out), console.Reporter() as report:
                 run_developer(effective, method, release, out, report, resume=resume, reuse=reuse, processes=processes)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"{out}: interrupted; the same command with --resume continues") from None

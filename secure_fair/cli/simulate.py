@@ -51,12 +51,9 @@ def simulate(
     Writes OUT/summary.json and a folder for each party.
     """
     effective = settings.load(file, overrides)
-    from parties.simulation import Simulation, warning
+    from parties.simulation import Simulation
     from parties.simulation import simulate as run
 
-    text = warning(release, effective)
-    if text is not None:
-        console.warn(text)
     try:
         summary = run(Simulation(effective, file, overrides, method, release, out, policy, resume, reuse))
     except KeyboardInterrupt:

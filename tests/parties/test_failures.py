@@ -60,9 +60,11 @@ def test_a_killed_party_ends_the_run(running: Running, killed: str) -> None:
     running.parties[killed].kill()
     assert running.launcher.wait(PROMPT) == 1
     ended(list(running.parties.values()), began)
-    *own, last = running.launcher.errors  # the developer shares the launcher's terminal
-    assert f"the run failed: the {killed} was killed by SIGKILL" in last
+    (last,) = running.launcher.errors
+    cause, *others = last.split("; the ")
+    assert cause == f"the run failed: the {killed} was killed by SIGKILL"
     for role in ROLES:
+        own = [text for text in others if text.startswith("developer: ")]  # the launcher says it for the developer
         said = own if role == "developer" else running.errors(role)
         assert len(said) == (role != killed), said
         assert all("went away" in text for text in said)

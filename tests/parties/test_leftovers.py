@@ -1,0 +1,110 @@
+"""Runs that came to nothing: one sentence for each cause, and no folder that was not there before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from parties.leftovers import removed_if_refused
+from secure_fair.errors import CrashedRunError, InterruptedRunError, RefusedError, SecureFairError
+from secure_fair.privacy.accountant import Budget, gaussian_cost
+from secure_fair.privacy.ledger import Ledger
+from tests.parties import world
+from tests.parties.commands import Start
+
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "policy": (["--policy", "policy.toml"], "the auditor: release 'gradient' is not allowed by the auditor's policy"),
+    "settings": (["--set", 'lora.targets=["none"]'], "the developer: lora.targets: the backbone has no module `none`"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_refused_run_says_why_once_and_leaves_nothing(start: Start, tmp_path: Path, data: Path, case: str) -> None:
+    """Nor does it warn of what has not been opened."""
+    options, said = REFUSED[case]
+    world.write_policy(tmp_path / "policy.toml", ["moment"])
+    config, out = world.write_settings(tmp_path / "settings.toml", data), tmp_path / "runs" / "refused"
+    fixed = ["simulate", "-c", str(config), "--method", "orth", "--release", "gradient", "--out", str(out)]
+    command = start(
+        "launcher", [*fixed, *(str(tmp_path / text) if text == "policy.toml" else text for text in options)]
+    )
+    assert command.wait() == 1
+    (error,) = command.errors
+    assert error.startswith(f"the run failed: {said}")
+    assert (error.count(said.partition(": ")[2]), error.count("; the ")) == (1, 0)
+    assert "warning" not in command.text
+    assert not out.parent.exists()
+
+
+def test_a_party_that_is_refused_leaves_nothing(
+    start: Start, tmp_path: Path, data: Path, deployment: world.Deployment
+) -> None:
+    config, policy = world.write_settings(tmp_path / "settings.toml", data), tmp_path / "policy.toml"
+    rules = ["--policy", str(world.write_policy(policy, ["moment"]))]
+    auditor = start("auditor", deployment.party("auditor", config, tmp_path / "auditor", *rules))
+    asked = ["--method", "orth", "--release", "gradient"]
+    developer = start("developer", deployment.party("developer", config, tmp_path / "developer", *asked))
+    assert (developer.wait(), auditor.wait()) == (1, 1)
+    assert "release 'gradient' is not allowed" in developer.errors[0]
+    assert not (tmp_path / "developer").exists()
+    assert (tmp_path / "auditor" / "log.jsonl").exists()  # of its own refusals it keeps a log
+
+
+def half_made(out: Path, name: str) -> None:
+    (out / "developer").mkdir(parents=True, exist_ok=True)
+    (out / "developer" / name).touch()
+
+
+@pytest.mark.parametrize("error", [RefusedError, CrashedRunError, InterruptedRunError])
+def test_a_crash_or_a_signal_leaves_what_there_is(tmp_path: Path, error: type[SecureFairError]) -> None:
+    out = tmp_path / "a" / "run"
+    with pytest.raises(error), removed_if_refused(out):
+        half_made(out, "disclosures.jsonl")
+        raise error
+    assert (tmp_path / "a").exists() == (error is not RefusedError)
+    assert tmp_path.exists()
+
+
+def test_a_folder_that_was_there_stays_as_it_was(tmp_path: Path) -> None:
+    half_made(tmp_path / "run", "disclosures.jsonl")
+    with pytest.raises(RefusedError), removed_if_refused(tmp_path / "run"):
+        raise RefusedError
+    assert (tmp_path / "run" / "developer" / "disclosures.jsonl").exists()
+
+
+def test_another_run_in_the_same_new_folder_stays(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError), removed_if_refused(tmp_path / "runs" / "one"):
+        half_made(tmp_path / "runs" / "one", "run_name")
+        half_made(tmp_path / "runs" / "two", "run_name")
+        raise RefusedError
+    assert [folder.name for folder in (tmp_path / "runs").iterdir()] == ["two"]
+
+
+@pytest.mark.parametrize("name", ["moment_share.npz", "soft_attributes.npz", "checkpoint/step-000000001.pt"])
+def test_what_another_attempt_goes_on_from_stays(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RefusedError), removed_if_refused(tmp_path / "run"):
+        (tmp_path / "run" / name).parent.mkdir(parents=True)
+        (tmp_path / "run" / name).touch()
+        raise RefusedError
+    assert (tmp_path / "run" / name).exists()
+
+
+@pytest.mark.parametrize("debited", [False, True])
+def test_a_ledger_that_was_debited_stays(tmp_path: Path, debited: bool) -> None:
+    cost, budget = gaussian_cost(2.0, 1e-5), Budget(4.0, 1e-5)
+    with pytest.raises(RefusedError), removed_if_refused(tmp_path / "run"):
+        half_made(tmp_path / "run", "run_name")
+        with Ledger(tmp_path / "run" / "ledger.sqlite", by_person=False) as ledger:
+            if debited:
+                ledger.reserve("moment", b"request", ["p"], cost, budget)
+        raise RefusedError
+    assert (tmp_path / "run").exists() == debited
+
+
+def test_a_damaged_ledger_stays(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError), removed_if_refused(tmp_path / "run"):
+        half_made(tmp_path / "run", "run_name")
+        (tmp_path / "run" / "ledger.sqlite").write_text("?")
+        raise RefusedError
+    assert (tmp_path / "run" / "ledger.sqlite").exists()
