@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from parties.audit_messages import require_list
+from parties.audit_messages import id_key, require_list
 from parties.launch import ROLES, run_parties
 from parties.leftovers import removed_if_refused
-from secure_fair.audit.attributes import categories_in, read_audit_table
+from secure_fair.audit.attributes import AuditTable, categories_in, read_audit_table
 from secure_fair.audit.columns import Ids, Table
-from secure_fair.audit.predictions import read_predictions
+from secure_fair.audit.predictions import Predictions, read_predictions
 from secure_fair.data.attributes import read_schema
 from secure_fair.errors import RefusedError, RunError, SettingsError
+from secure_fair.fairness.verdict import few_records
 from secure_fair.files import write_text
 from secure_fair.privacy import policy
 from secure_fair.sections import CROSS
@@ -57,7 +58,7 @@ class AuditLaunch:
         return [*base, "--out", str(self.run / role), *own, *settings]
 
 
-def simulate_audit(simulation: AuditSimulation) -> dict[str, Any]:
+def simulate_audit(simulation: AuditSimulation, warn: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """Run three processes and write OUT/audit.json, which is returned. Raises RunError, DataError, SettingsError."""
     settings, out = simulation.settings, simulation.out
     require_list(settings)
@@ -73,17 +74,32 @@ def simulate_audit(simulation: AuditSimulation) -> dict[str, Any]:
     else:
         rules = policy.load(simulation.policy)
         settings = _naming(settings, settings.attributes.columns or tuple(rules.categories))
-    read_audit_table(file, settings.attributes.columns, rules)
+    table = read_audit_table(file, settings.attributes.columns, rules)
     with removed_if_refused(out):
         out.mkdir(parents=True)
         if simulation.policy is None:
             (out / "policy.toml").write_text(policy.simulated(rules))
         (out / "settings.toml").write_text(settings_text(settings))
         run_parties(AuditLaunch(out, out / "settings.toml", simulation.policy or out / "policy.toml"))
+    for told in few_records(_cells(predictions, table, settings.attributes.columns, rules)):
+        warn(told)
     text = (out / "developer" / "audit.json").read_text()
     write_text(out / "audit.json", text)
     report: dict[str, Any] = json.loads(text)
     return report
+
+
+def _cells(predictions: Predictions, table: AuditTable, columns: Sequence[str], rules: policy.Policy) -> dict[str, int]:
+    """Records by group and label, for the user, who holds both tables: nothing of it is in any party's folder."""
+    key = id_key("", "")
+    rows = table.rows(predictions.ids.keyed(key), key)
+    return {
+        f"{column}={group}, label {label}": int(((groups == g) & (predictions.labels == c)).sum())
+        for column, names in zip(columns, rules.categories_of(columns), strict=True)
+        for groups in [table.groups(column, rows)]
+        for g, group in enumerate(names)
+        for c, label in enumerate(predictions.classes)
+    }
 
 
 def _own_policy(settings: Settings, frozen: Ids | None) -> tuple[Settings, policy.Policy]:

@@ -116,6 +116,9 @@ def compare(
             if arm.method == "erm":
                 erm[arm.seed] = run
                 unaware[arm.seed] = row["metrics"]
+            if not rows:  # all arms have the same test split
+                for text in verdict.few_records(verdict.cells(row)):
+                    say(f"warning: {text}")
             for text in verdict.of_summary(row, unaware.get(arm.seed)):
                 say(f"warning: {arm.name}: {text}")
             rows.append(

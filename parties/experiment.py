@@ -87,6 +87,10 @@ def _collect(
         {"pair": job.pair, "weight": job.weight, **json.loads((_folder(out, job) / "summary.json").read_text())}
         for job in jobs
     ]
+    for text in dict.fromkeys(
+        f"{row['pair']}: {text}" for row in rows for text in verdict.few_records(verdict.cells(row))
+    ):
+        say(f"warning: {text}")
     unaware = {(row["pair"], row["seed"]): row["metrics"] for row in rows if row["method"] == "erm"}
     for job, row in zip(jobs, rows, strict=True):
         for text in verdict.of_summary(row, unaware.get((row["pair"], row["seed"]))):

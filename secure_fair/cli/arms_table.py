@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from secure_fair.cli import console
-from secure_fair.report.arms import BIAS, UTILITY, Arm, field, group, reference, twin
-from secure_fair.report.statistics import Estimate
+from secure_fair.report.arms import BIAS, UNKEPT, UTILITY, Arm, field, group, reference, twin, unkept
+from secure_fair.report.statistics import LEAST, Estimate
 
 WIDTH = 100
 LEGEND = {
@@ -37,9 +37,14 @@ def print_arms(result: dict[str, Any], title: str) -> None:
     )
     secure = ["arm", "epsilon", "recovered", "in-out", "rounds", "MB", "secs", "overhead"]
     console.print_table("Privacy and cost", secure, [_cost(arm, twin(arm, arms)) for arm in arms], compact=True)
-    shown = LEGEND if differences else {key: LEGEND[key] for key in ("recovered", "in-out")}
-    for key, text in shown.items():
+    for key, text in LEGEND.items():
+        if seeds < {"±": LEAST, "-erm, -plain": 2}.get(key, 1):
+            continue
         click.echo(click.wrap_text(f"{key}: {text}", WIDTH, subsequent_indent="  "))
+    if unkept(result["rows"]):
+        click.echo(f"recovered, in-out: empty where nothing was attacked. {UNKEPT}")
+    if 1 < seeds < LEAST:
+        click.echo(f"{seeds} seeds are too few for an interval: means only; {LEAST} or more have one.")
     if any(arm.reused for arm in arms):
         click.echo("A private release was made once and serves several trainings: the intervals leave out its noise.")
 

@@ -95,7 +95,7 @@ def simulate(
         base[section] |= {key: value for key, value in table.items() if value not in (None, ())}
     effective = settings.parse(settings.Settings, base, "the options")
     try:
-        report = simulate_audit(AuditSimulation(effective, out, policy, exact))
+        report = simulate_audit(AuditSimulation(effective, out, policy, exact), console.warn)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"{out}: interrupted; all three parties have been stopped") from None
     _show(report, out / "audit.json", as_json)
@@ -150,12 +150,20 @@ def freeze(table: Path, split: str | None) -> None:
 
 
 def _show(report: dict[str, Any], file: Path, as_json: bool) -> None:
+    privacy = report["privacy"]
+    headlines = _shown(report)[1]
+    nothing = [name for name, found in report["metrics"].items() if all(found[metric] is None for metric in headlines)]
+    if nothing:
+        more = "" if privacy["mode"] == "exact" else ", or ask for a larger privacy.epsilon, which needs less noise"
+        console.warn(
+            f"{', '.join(nothing)}: no fairness metric can be shown: each needs counts of every group, and those of "
+            f"fewer than {privacy['min_group']} people (the policy's min_group) are left out; audit more records{more}"
+        )
     if as_json:
         console.print_json(report)
         return
     for column in report["task"]["attributes"]:
         _print_attribute(report, column)
-    privacy = report["privacy"]
     if privacy["mode"] == "exact":
         click.echo("exact counts: no differential privacy for the people in these records")
     else:
@@ -173,12 +181,7 @@ def _print_attribute(report: dict[str, Any], column: str) -> None:
     groups, intervals = report["by_group"][column], report["intervals"][column]
     found = report["metrics"][column]
     blur = report.get("noise", {}).get(column, {})  # of a regression
-    rates: tuple[str, ...] = SHOWN_RATES
-    headlines: tuple[str, ...] = HEADLINES
-    if report["task"]["range"] is not None:
-        rates, headlines = MEANS, tuple(f"{mean}_{kind}" for mean in MEANS for kind in ("difference", "group_max"))
-    elif len(report["task"]["classes"]) > 2:
-        rates = ("accuracy_score", "balanced_accuracy_score")
+    rates, headlines = _shown(report)
     rows = [
         (name, _number(row["count"], "{:.0f}"), *(_number(row[rate]) + _blur(blur, name, rate) for rate in rates))
         for name, row in groups.items()
@@ -190,6 +193,16 @@ def _print_attribute(report: dict[str, Any], column: str) -> None:
         click.echo(
             f"{column}: counts below {report['privacy']['min_group']}, or that would give one away, are left out"
         )
+
+
+def _shown(report: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The rates by group and the metrics that are printed."""
+    if report["task"]["range"] is not None:
+        return MEANS, tuple(f"{mean}_{kind}" for mean in MEANS for kind in ("difference", "group_max"))
+    return SHOWN_RATES if len(report["task"]["classes"]) == 2 else (
+        "accuracy_score",
+        "balanced_accuracy_score",
+    ), HEADLINES
 
 
 def _number(value: float | None, form: str = "{:.4f}") -> str:

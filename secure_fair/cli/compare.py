@@ -24,7 +24,13 @@ PATH = click.Path(path_type=Path)
 )
 @click.option("-c", "--config", "file", type=PATH, required=True, help="Settings file that all parties read.")
 @click.option("--methods", default="erm,orth", show_default=True, help="Comma-separated; erm is the reference.")
-@click.option("--releases", default="gradient", show_default=True, help="Comma-separated, for the secure arms.")
+@click.option(
+    "--releases",
+    default="moment,randomized-response",
+    show_default=True,
+    help="Comma-separated, for the secure arms. These two have differential privacy (privacy.epsilon) for each person; "
+    "`gradient`, which gives the developer every attribute, and adapter releases have to be named.",
+)
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings of each arm.")
 @click.option("--out", type=PATH, required=True, help="Folder; complete arms in it are not run again.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting.")

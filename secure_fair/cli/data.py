@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +53,13 @@ def _shares(_context: click.Context, _option: click.Parameter, value: str) -> tu
     except ValueError:
         raise click.BadParameter("write three fractions that add up to 1, as 0.7,0.1,0.2") from None
     return train, val, test
+
+
+def _warn_of_few(cells: Mapping[str, int]) -> None:
+    from secure_fair.fairness.verdict import few_records
+
+    for text in few_records(cells):
+        console.warn(text)
 
 
 @data.command(epilog="Example: secure-fair data faces faces -n 8000 --correlation 0.93 --balanced-test")
@@ -127,10 +135,11 @@ def faces(
     )
     with console.Reporter() as reporter:
         counts = draw(out, settings, reporter.stage("drawing faces"))
+    cells = sorted({cell for split in counts.values() for cell in split})
+    _warn_of_few({cell: counts["test"].get(cell, 0) for cell in cells} if counts.get("test") else {})
     if as_json:
         console.print_json({"out": out, "task": settings.task, "attribute": attribute, "counts": counts})
         return
-    cells = sorted({cell for split in counts.values() for cell in split})
     rows = [[split, *(str(found.get(cell, 0)) for cell in cells)] for split, found in counts.items()]
     console.print_table(f"{count} faces in {out}", ["split", *cells], rows)
 
@@ -190,6 +199,7 @@ def prepare(
         console.warn(f"left out {line}")
     with console.Reporter() as reporter:
         summary = split(source, out, settings, reporter.stage("copying images"))
+    _warn_of_few(summary["test"])
     if as_json:
         console.print_json(summary)
         return

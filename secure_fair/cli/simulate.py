@@ -58,7 +58,7 @@ def simulate(
         summary = run(Simulation(effective, file, overrides, method, release, out, policy, resume, reuse))
     except KeyboardInterrupt:
         raise InterruptedRunError(f"{out}: interrupted; all three parties have been stopped") from None
-    for text in verdict.of_summary(summary):
+    for text in (*verdict.few_records(verdict.cells(summary)), *verdict.of_summary(summary)):
         console.warn(text)
     if as_json:
         console.print_json(summary)

@@ -52,7 +52,7 @@ def train(
                 )
     except KeyboardInterrupt:
         raise InterruptedRunError(f"{out}: interrupted; the same command with --resume continues the run") from None
-    for text in verdict.of_summary(summary):
+    for text in (*verdict.few_records(verdict.cells(summary)), *verdict.of_summary(summary)):
         console.warn(text)
     if as_json:
         console.print_json(summary)

@@ -107,8 +107,22 @@ def prepare(source: Source, out: Path, settings: PrepareSettings, progress: Prog
         "task": {settings.task: list(task.categories)},
         "attributes": categories,
         "records": {split: sum(r.split == split for r in shared) for split in labels.SPLITS},
+        "test": _cells(source, settings, [record.index for record in shared if record.split == "test"]),
         "auditor_images": len(own),
         "skipped": len(source.skipped),
+    }
+
+
+def _cells(source: Source, settings: PrepareSettings, rows: Sequence[int]) -> dict[str, int]:
+    """How many of these are of each group and label; for whoever prepares, and for neither folder."""
+    task = source.column(settings.task)
+    return {
+        f"{name}={group}, {settings.task}={label}": sum(column.codes[row] == g and task.codes[row] == c for row in rows)
+        for name in settings.sensitive
+        for column in [source.column(name)]
+        for g, group in enumerate(column.categories)
+        for c, label in enumerate(task.categories)
+        if rows
     }
 
 

@@ -1,4 +1,4 @@
-"""Warnings about a finished run: its utility collapsed, or its bias rose where it was to fall."""
+"""Warnings about a finished run: its utility collapsed, its bias rose where it was to fall, or it was hardly tested."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 CHANCE = 0.05  # of balanced accuracy above what guessing gives: below it, nothing was learned
 LOSS = 0.1  # of balanced accuracy against ERM
 RISE = 0.02  # of the equalized-odds difference against ERM
+FEW = 10  # records of one group and label to test on: below it a single one moves a rate by more than a tenth
 
 
 def warnings(metrics: Mapping[str, Any], classes: int, erm: Mapping[str, Any] | None = None) -> list[str]:
@@ -40,3 +41,27 @@ def warnings(metrics: Mapping[str, Any], classes: int, erm: Mapping[str, Any] | 
 def of_summary(row: Mapping[str, Any], erm: Mapping[str, Any] | None = None) -> list[str]:
     """The same from summary.json; one of an older program does not name its classes, and counts as binary."""
     return warnings(row["metrics"], len(row.get("classes", ("no", "yes"))), erm)
+
+
+def few_records(counts: Mapping[str, int]) -> list[str]:
+    """counts: records to test on by group and label. For whoever holds labels and attributes; for no party of a run."""
+    found = "; ".join(f"{name} ({count})" for name, count in counts.items() if count < FEW)
+    text = (
+        f"fewer than {FEW} records to test on of {found}: their rates, and all differences that need those, are mostly "
+        "chance; take more records"
+    )
+    return [text] if found else []
+
+
+def cells(row: Mapping[str, Any]) -> dict[str, int]:
+    """The cells of summary.json; none where there are no groups, or an older program has not counted."""
+    columns = row["config"]["attributes"]["columns"]
+    by_attribute = row.get("metrics_by_attribute") or dict.fromkeys(columns, row["metrics"])
+    counts: dict[str, int] = {}
+    for column, found in by_attribute.items():
+        for group, block in found.get("by_group", {}).items():
+            positives = block.get("positives", [])
+            each = positives if isinstance(positives, list) else [block["count"] - positives, positives]
+            for label, count in zip(row.get("classes", ()), each, strict=False):
+                counts[f"{column}={group}, label {label}"] = count
+    return counts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from secure_fair.report.arms import Arm, field, spent, step_seconds, twin
+from secure_fair.report.arms import UNKEPT, Arm, field, spent, step_seconds, twin, unkept
 from secure_fair.report.charts.bars import Bar, bars
 from secure_fair.report.charts.dots import Dot, dots
 from secure_fair.report.figures import Cells, Figure, Section, Table, interval, keys, mean_of, number, plain
@@ -87,8 +87,9 @@ def _bound(recovery: Mapping[str, Any]) -> str:
 def leakage(material: Material) -> Section | None:
     """Attacks: who is in the data against who is not, and prediction before against after."""
     attacked = [arm for arm in material.arms if field(arm.rows[0], "leakage", "attribute_recovery") is not None]
+    hint = [UNKEPT] if unkept(material.rows) else []
     if not attacked:
-        return None
+        return Section("leakage", "Leakage, not measured", "No attack ran on these runs.", notes=hint) if hint else None
     named, gains, aucs = keys(material.arms), [], []
     rows: list[Cells] = []
     for arm in attacked:
@@ -145,7 +146,7 @@ def leakage(material: Material) -> Section | None:
                 [(kind, DOTS[kind]) for kind in ("before", "floor", "after")],
             ),
         ],
-        notes=["An attack that fails proves nothing; the guarantee, where there is one, is the epsilon above."],
+        notes=["An attack that fails proves nothing; the guarantee, where there is one, is the epsilon above.", *hint],
     )
 
 

@@ -34,6 +34,9 @@ COSTS = (
     "train_seconds",
     "total_seconds",
 )
+UNKEPT = (
+    "Attacks need the values that were opened: set privacy.store_values = true, in another folder, to have them run."
+)
 UTILITY, BIAS = "accuracy", "equalized_odds_difference"
 
 
@@ -114,6 +117,12 @@ def unaccounted(row: Row) -> bool:
     """Whether a row reuses a release without saying what that has cost, as an older version wrote it: epsilon 0."""
     privacy = row.get("privacy", {})
     return "reused" in privacy and "id" not in privacy
+
+
+def unkept(rows: Iterable[Row]) -> bool:
+    """Whether a secure row was not attacked since its settings kept nothing to attack."""
+    secure = [row for row in rows if row["arm"] == "secure" and not row.get("leakage")]
+    return any(not field(row, "config", "privacy", "store_values") for row in secure)
 
 
 def step_seconds(row: Row) -> float | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from secure_fair.files import write_text
-from secure_fair.report.statistics import Estimate, over_seeds
+from secure_fair.report.statistics import LEAST, Estimate, over_seeds
 
 METRICS = {
     "balanced_accuracy": "balanced accuracy",
@@ -166,7 +166,8 @@ def html(found: Sequence[Line], rule: str) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in HEADER)
     body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells(line)) + "</tr>" for line in found)
     notes = (
-        "Means over seeds of the test split, with half the 95 % interval (Student's t). p utility, p bias: paired t "
+        f"Means over seeds of the test split, with half the 95 % interval (Student's t; {LEAST} seeds or more). "
+        "p utility, p bias: paired t "
         "test against ERM of balanced accuracy and equalized-odds difference. p equivalence: two one-sided paired "
         f"tests against the plaintext twin, margin {MARGIN:g}, the larger of both metrics; equivalent below 0.05. "
     )

@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass
 from secure_fair.fairness.intervals import wilson
 
 CONFIDENCE = 0.95
+LEAST = 3  # values with an interval: Student's factor is 12.7 for two, 4.3 for three
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean of `n` values with its 95 % interval; `low` and `high` are None where one value says nothing of spread."""
+    """A mean of `n` values with its 95 % interval; `low` and `high` are None for fewer than LEAST values."""
 
     mean: float
     low: float | None
@@ -31,16 +32,16 @@ class Estimate:
 
 
 def over_seeds(values: Iterable[float | None]) -> Estimate | None:
-    """Mean and Student's t interval of one value a seed; None where no value is a number.
+    """Mean and, from LEAST values on, Student's t interval of one value a seed; None where no value is a number.
 
-    The interval assumes that the seeds' values are independent and about normal; with two of them it is very wide.
+    The interval assumes that the seeds' values are independent and about normal.
     """
     known = [value for value in values if value is not None and math.isfinite(value)]
     if not known:
         return None
     mean = statistics.fmean(known)
-    if len(known) == 1:
-        return Estimate(mean, None, None, 1)
+    if len(known) < LEAST:
+        return Estimate(mean, None, None, len(known))
     from scipy.stats import t
 
     half = float(t.ppf((1 + CONFIDENCE) / 2, len(known) - 1)) * statistics.stdev(known) / math.sqrt(len(known))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from secure_fair.report.arms import BIAS, METRICS, UTILITY, Arm, Row, field, reference, twin
 from secure_fair.report.material import Opened
-from secure_fair.report.statistics import Estimate, epsilon_text
+from secure_fair.report.statistics import LEAST, Estimate, epsilon_text
 from secure_fair.settings import SENSITIVE
 
 
@@ -193,6 +193,8 @@ def lead(arms: Sequence[Arm]) -> list[tuple[Arm | None, str]]:
     limits = (
         "One seed was trained: how much of a difference is chance, this page cannot say."
         if seeds == 1
+        else f"{seeds} seeds are too few for an interval: how much of a difference is chance, this page cannot say."
+        if seeds < LEAST
         else f"Intervals are 95 % over {seeds} seeds; they say nothing of other data sets."
     )
     if any(arm.reused for arm in arms):

@@ -113,3 +113,26 @@ def test_errors_are_one_line_with_the_mend(
     assert main.run(["data", *arguments]) == status
     assert says in " ".join(capsys.readouterr().err.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_small_test_split_is_warned_of_by_group_and_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the terminal of who prepares: no file of the developer's tells the counts."""
+    root, out = tmp_path / "faces", tmp_path / "prepared"
+    assert main.run(["data", "faces", str(root), "-n", "80", "--size", "32"]) == 0
+    few = "fewer than 10 records to test on of "
+    drawn = "Male=no, Smiling=no (7); Male=no, Smiling=yes (1); Male=yes, Smiling=no (1); Male=yes, Smiling=yes (7):"
+    assert f"warning: {few}{drawn}" in capsys.readouterr().err
+    asked = ["--task", "Smiling", "--sensitive", "Male", "--auditor-images", "0.5", "--out", str(out), "--json"]
+    assert main.run(["data", "prepare", "celeba", str(root), *asked]) == 0
+    captured = capsys.readouterr()
+    assert f"warning: {few}{drawn}" in captured.err
+    assert json.loads(captured.out)["test"] == {
+        "Male=no, Smiling=no": 7, "Male=no, Smiling=yes": 1, "Male=yes, Smiling=no": 1, "Male=yes, Smiling=yes": 7
+    }  # fmt: skip
+    assert all("Male" not in file.read_text() for file in (out / "developer").glob("*.*"))
+
+
+def test_a_test_split_of_enough_records_is_not_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["-n", "240", "--size", "32", "--balanced-test"]
+    assert main.run(["data", "faces", str(tmp_path / "faces"), *arguments]) == 0
+    assert "warning" not in capsys.readouterr().err

@@ -11,6 +11,7 @@ from parties.audit_simulation import AuditSimulation, settings_text, simulate_au
 from secure_fair import settings
 from secure_fair.errors import DataError, RunError, SecureFairError, SettingsError
 from secure_fair.settings import Settings
+from tests.parties.commands import Start
 
 POLICY = '[policy]\nreleases = ["audit"]\nepsilon = 4.0\ndelta = 1e-5\n[policy.categories]\nSex = ["f", "m"]\n'
 
@@ -73,3 +74,21 @@ def test_all_parties_read_what_was_set(tmp_path: Path) -> None:
     assert table["network"]["timeout_seconds"] == 7.0
     assert table["network"]["prefetch"] == 3
     assert settings.parse(Settings, table, "settings.toml").network.timeout_seconds == 7.0
+
+
+def test_few_records_are_warned_of(start: Start, tmp_path: Path) -> None:
+    """Why nothing is shown and what to do; the true counts on the user's terminal only. The noise is below 1 here."""
+    ids = [f"r{n}" for n in range(24)]
+    (tmp_path / "p.csv").write_text("id,label,prediction\n" + "".join(f"r{n},{n % 2},1\n" for n in range(24)))
+    (tmp_path / "a.csv").write_text("id,Sex\n" + "".join(f"{i},{'fm'[n < 17]}\n" for n, i in enumerate(ids)))
+    tables = ["--predictions", str(tmp_path / "p.csv"), "--attributes", str(tmp_path / "a.csv")]
+    command = start("audit", ["audit", "simulate", *tables, "--epsilon", "200", "--out", str(tmp_path / "out")])
+    assert command.wait() == 0
+    counts = "Sex=f, label 0 (3); Sex=f, label 1 (4); Sex=m, label 0 (9); Sex=m, label 1 (8)"
+    assert f"warning: fewer than 10 records to test on of {counts}:" in command.text
+    assert "warning: Sex: no fairness metric can be shown" in command.text
+    assert "fewer than 20 people (the policy's min_group)" in command.text
+    assert "audit more records, or ask for a larger privacy.epsilon" in command.text
+    texts = [file.read_text() for file in tmp_path.rglob("out/**/*.*") if file.suffix in (".json", ".jsonl", ".txt")]
+    assert len(texts) >= 4
+    assert not any("records to test on" in text for text in texts)

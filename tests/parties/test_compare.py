@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from parties.comparison import Arm, arms, compare
+from parties.comparison import PRIVATE, Arm, arms, compare
+from parties.exposure import warning
+from secure_fair.cli.compare import compare as command_line
 from secure_fair.errors import RunError, SettingsError
 from secure_fair.settings import Settings, load, parse
 from tests.parties.commands import Command
@@ -47,7 +49,8 @@ def test_two_seeds_side_by_side(tmp_path: Path, data: Path) -> None:
     assert found["environment"]["command"] == shlex.join(["secure-fair", *command])
     erm, plain, gradient, moment = found["arms"]
     assert erm["metrics"]["accuracy"]["n"] == gradient["minus_plaintext"]["accuracy"]["n"] == 2
-    assert plain["minus_erm"]["equalized_odds_difference"]["low"] is not None
+    assert plain["minus_erm"]["equalized_odds_difference"]["low"] is None  # of two
+    assert "2 seeds are too few for an interval" in printed
     assert abs(gradient["minus_plaintext"]["accuracy"]["mean"]) <= 1 / 40  # one of 40 test images may tip over
     assert moment["release_reused"]
     assert "release_reused" not in gradient
@@ -130,3 +133,34 @@ def test_a_summary_that_says_nothing_is_not_taken(tmp_path: Path, text: str) -> 
 def test_a_name_that_nobody_knows(method: str, release: str, said: str) -> None:
     with pytest.raises(SettingsError, match=f"^{said} from .*{'orth' if method == 'orht' else 'moment'}"):
         arms(["erm", method], ["moment", release], 1, 0)
+
+
+def test_what_is_compared_unasked_protects_people() -> None:
+    """A release that shows the developer the attributes has to be named."""
+    (option,) = [option for option in command_line.params if option.name == "releases"]
+    releases = str(option.default).split(",")
+    assert set(releases) == set(PRIVATE)
+    assert all(warning(release, Settings()) is None for release in releases)
+    assert warning("gradient", Settings()) is not None
+
+
+def test_a_small_test_split_is_warned_of_once(tmp_path: Path) -> None:
+    chosen, before = left_complete(tmp_path)
+    for arm in chosen:
+        file = tmp_path / "runs" / arm.name / "summary.json"
+        row = json.loads(file.read_text())
+        row["classes"] = ["calm", "smiling"]
+        row["metrics"]["by_group"]["yes"] |= {"count": 50, "positives": 47}
+        file.write_text(json.dumps(row))
+    said: list[str] = []
+    compare(before, tmp_path / "x.toml", (), chosen, tmp_path, said.append, lambda *_: None)
+    (told,) = [text for text in said if "records to test on" in text]
+    assert told.startswith("warning: fewer than 10 records to test on of Male=yes, label calm (3): ")
+
+
+def test_a_comparison_that_is_refused_leaves_nothing(tmp_path: Path, data: Path) -> None:
+    config = write_settings(tmp_path / "settings.toml", data)
+    asked = load(config, ('lora.targets=["none"]',))
+    with pytest.raises(SettingsError, match="no module `none`"):
+        compare(asked, config, (), [Arm("erm", None, 0)], tmp_path / "a" / "cmp", print, lambda *_: None)
+    assert not (tmp_path / "a").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,60 +52,73 @@ def test_a_party_that_is_refused_leaves_nothing(
     assert (tmp_path / "auditor" / "log.jsonl").exists()  # of its own refusals it keeps a log
 
 
-def half_made(out: Path, name: str) -> None:
-    (out / "developer").mkdir(parents=True, exist_ok=True)
-    (out / "developer" / name).touch()
+def half_made(out: Path, name: str = "run_name") -> None:
+    (out / name).parent.mkdir(parents=True, exist_ok=True)
+    (out / name).touch()
 
 
-@pytest.mark.parametrize("error", [RefusedError, CrashedRunError, InterruptedRunError])
-def test_a_crash_or_a_signal_leaves_what_there_is(tmp_path: Path, error: type[SecureFairError]) -> None:
-    out = tmp_path / "a" / "run"
-    with pytest.raises(error), removed_if_refused(out):
-        half_made(out, "disclosures.jsonl")
+def ends(out: Path, error: SecureFairError, fill: Callable[[], None]) -> None:
+    """A run into OUT that writes something and fails."""
+    with removed_if_refused(out):
+        fill()
         raise error
-    assert (tmp_path / "a").exists() == (error is not RefusedError)
+
+
+@pytest.mark.parametrize("error", [RefusedError(), CrashedRunError(), InterruptedRunError()])
+def test_a_crash_or_a_signal_leaves_what_there_is(tmp_path: Path, error: SecureFairError) -> None:
+    out = tmp_path / "a" / "run"
+    with pytest.raises(type(error)):
+        ends(out, error, lambda: half_made(out, "developer/disclosures.jsonl"))
+    assert (tmp_path / "a").exists() == (not isinstance(error, RefusedError))
     assert tmp_path.exists()
 
 
 def test_a_folder_that_was_there_stays_as_it_was(tmp_path: Path) -> None:
-    half_made(tmp_path / "run", "disclosures.jsonl")
-    with pytest.raises(RefusedError), removed_if_refused(tmp_path / "run"):
-        raise RefusedError
-    assert (tmp_path / "run" / "developer" / "disclosures.jsonl").exists()
+    half_made(tmp_path / "run")
+    with pytest.raises(RefusedError):
+        ends(tmp_path / "run", RefusedError(), lambda: None)
+    assert (tmp_path / "run" / "run_name").exists()
 
 
 def test_another_run_in_the_same_new_folder_stays(tmp_path: Path) -> None:
-    with pytest.raises(RefusedError), removed_if_refused(tmp_path / "runs" / "one"):
-        half_made(tmp_path / "runs" / "one", "run_name")
-        half_made(tmp_path / "runs" / "two", "run_name")
-        raise RefusedError
+    def fill() -> None:
+        half_made(tmp_path / "runs" / "one")
+        half_made(tmp_path / "runs" / "two")
+
+    with pytest.raises(RefusedError):
+        ends(tmp_path / "runs" / "one", RefusedError(), fill)
     assert [folder.name for folder in (tmp_path / "runs").iterdir()] == ["two"]
 
 
 @pytest.mark.parametrize("name", ["moment_share.npz", "soft_attributes.npz", "checkpoint/step-000000001.pt"])
 def test_what_another_attempt_goes_on_from_stays(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RefusedError), removed_if_refused(tmp_path / "run"):
-        (tmp_path / "run" / name).parent.mkdir(parents=True)
-        (tmp_path / "run" / name).touch()
-        raise RefusedError
+    with pytest.raises(RefusedError):
+        ends(tmp_path / "run", RefusedError(), lambda: half_made(tmp_path / "run", name))
     assert (tmp_path / "run" / name).exists()
 
 
 @pytest.mark.parametrize("debited", [False, True])
 def test_a_ledger_that_was_debited_stays(tmp_path: Path, debited: bool) -> None:
     cost, budget = gaussian_cost(2.0, 1e-5), Budget(4.0, 1e-5)
-    with pytest.raises(RefusedError), removed_if_refused(tmp_path / "run"):
-        half_made(tmp_path / "run", "run_name")
+
+    def fill() -> None:
+        half_made(tmp_path / "run")
         with Ledger(tmp_path / "run" / "ledger.sqlite", by_person=False) as ledger:
             if debited:
                 ledger.reserve("moment", b"request", ["p"], cost, budget)
-        raise RefusedError
+
+    with pytest.raises(RefusedError):
+        ends(tmp_path / "run", RefusedError(), fill)
     assert (tmp_path / "run").exists() == debited
 
 
 def test_a_damaged_ledger_stays(tmp_path: Path) -> None:
-    with pytest.raises(RefusedError), removed_if_refused(tmp_path / "run"):
-        half_made(tmp_path / "run", "run_name")
-        (tmp_path / "run" / "ledger.sqlite").write_text("?")
-        raise RefusedError
-    assert (tmp_path / "run" / "ledger.sqlite").exists()
+    ledger = tmp_path / "run" / "ledger.sqlite"
+
+    def fill() -> None:
+        half_made(tmp_path / "run")
+        ledger.write_text("?")
+
+    with pytest.raises(RefusedError):
+        ends(tmp_path / "run", RefusedError(), fill)
+    assert ledger.exists()

@@ -102,6 +102,7 @@ def test_the_files_of_a_run_and_their_fields(run: Path) -> None:
     }
     assert list((developer / "checkpoint").iterdir())
     assert "difference" not in (developer / "metrics.json").read_text()  # the developer has no groups
+    assert "warning: fewer than 10 records to test on of " in (run / "log.txt").read_text()  # the launcher has
     assert (run / "auditor" / "ledger.sqlite").exists()
     assert (run / "auditor" / "log.txt").exists()
     assert (run / "dealer" / "log.txt").exists() == (release != "randomized-response")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from secure_fair.cli.arms_table import WIDTH, print_arms
-from secure_fair.report.arms import COLUMNS, Arm, group, privacy, reference, summarise, twin, write_csv
+from secure_fair.report.arms import COLUMNS, Arm, group, privacy, reference, summarise, twin, unkept, write_csv
 from tests.report.world import demo_rows, seeded, shared
 
 ODDS = "equalized_odds_difference"
@@ -113,7 +113,7 @@ def test_the_csv_has_a_line_a_run(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["compare.csv"]
 
 
-@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("seeds", [1, 2, 3])
 def test_the_table_fits_into_100_columns(seeds: int, capsys: pytest.CaptureFixture[str]) -> None:
     rows = seeded(demo_rows(), seeds)
     for row in rows:
@@ -123,4 +123,18 @@ def test_the_table_fits_into_100_columns(seeds: int, capsys: pytest.CaptureFixtu
     text = capsys.readouterr().out
     assert max(len(line.rstrip()) for line in text.splitlines()) <= WIDTH
     assert "orth-adapter, adapter-gradient" in text
-    assert ("\u00b1" in text) is (seeds > 1)
+    assert ("\u00b1" in text) is (seeds > 2)
+    assert ("2 seeds are too few for an interval" in text) is (seeds == 2)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_columns_that_stay_empty_name_the_setting(kept: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = demo_rows()
+    for row in rows[2:]:
+        row["config"]["privacy"]["store_values"] = kept
+        if not kept:
+            del row["leakage"]
+    print_arms({"rows": rows}, "a title")
+    assert ("set privacy.store_values = true" in capsys.readouterr().out) is not kept
+    assert unkept(rows) is not kept
+    assert not unkept(rows[:2])  # plaintext

@@ -209,3 +209,20 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (tmp_path / "page.html").read_text() == (folder / "report.html").read_text()
     assert run(["report", str(tmp_path / "nothing")]) == 1
     assert "no compare.json" in capsys.readouterr().err
+
+
+def test_a_page_without_attacks_names_the_setting_that_keeps_what_they_need(tmp_path: Path, html: str) -> None:
+    rows = demo_rows()
+    for row in rows[2:]:
+        row["config"]["privacy"]["store_values"] = False
+        del row["leakage"]
+    made = page.render(material.load(comparison(tmp_path, rows)))
+    assert "Leakage, not measured" in made
+    assert "set privacy.store_values = true" in made
+    assert "set privacy.store_values" not in html
+
+
+def test_two_seeds_have_no_interval(tmp_path: Path) -> None:
+    made = page.render(material.load(comparison(tmp_path, seeded(demo_rows(), 2))))
+    assert "2 seeds are too few for an interval" in made
+    assert "95 % over" not in made
