@@ -42,7 +42,8 @@ def print_arms(result: dict[str, Any], title: str) -> None:
             continue
         click.echo(click.wrap_text(f"{key}: {text}", WIDTH, subsequent_indent="  "))
     if unkept(result["rows"]):
-        click.echo(f"recovered, in-out: empty where nothing was attacked. {UNKEPT}")
+        text = f"recovered, in-out: empty where nothing was attacked. {UNKEPT}"
+        click.echo(click.wrap_text(text, WIDTH, subsequent_indent="  "))
     if 1 < seeds < LEAST:
         click.echo(f"{seeds} seeds are too few for an interval: means only; {LEAST} or more have one.")
     if any(arm.reused for arm in arms):
