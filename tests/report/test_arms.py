@@ -136,7 +136,7 @@ def test_columns_that_stay_empty_name_the_setting(kept: bool, capsys: pytest.Cap
             del row["leakage"]
     print_arms({"rows": rows}, "a title")
     text = capsys.readouterr().out
-    assert ("set privacy.store_values" in text) is not kept
+    assert ("privacy.store_values = true" in text) is not kept
     assert max(len(line.rstrip()) for line in text.splitlines()) <= WIDTH
     assert unkept(rows) is not kept
     assert not unkept(rows[:2])  # plaintext
