@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.parties import commands, world
+from tests.parties.commands import PATIENCE
 from tests.parties.world import ROLES
 
+pytestmark = pytest.mark.timeout(400)  # four processes start from nothing, maybe on a busy machine
 # Loaded by Python at the start of each process; a party tells on itself.
 TRACER = """
 import atexit, os, sys
@@ -65,6 +67,7 @@ def run(shared: Path) -> Path:
             folder / "log.txt",
             {"PYTHONPATH": f"{folder / 'tracer'}:{Path.cwd()}", "TRACE": str(folder / "trace")},
             fresh=True,
+            patience=2 * PATIENCE,
         )
 
     return world.once(shared, "traced", make)
