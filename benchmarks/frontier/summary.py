@@ -12,13 +12,14 @@ from typing import Any
 from scipy.stats import t as student
 
 from benchmarks.frontier.measures import BIAS, UTILITY
+from secure_fair.report.statistics import LEAST
 
 Row = dict[str, Any]
 
 CONFIDENCE = 0.95
 INTERVAL = (
     f"{CONFIDENCE:.0%} Student t interval of the mean over seeds; a seed is its own draw of faces, initial weights, "
-    "batch order, projection and noise; null with one seed"
+    "batch order, projection and noise; null below three seeds"
 )
 FACTS = ("method", "release", "epsilon", "rank", "weight")
 
@@ -58,12 +59,12 @@ def paired(trainings: Sequence[Row]) -> list[Row]:
 
 
 def interval(values: Sequence[float | None]) -> dict[str, float | None]:
-    """mean, low and high; null where a value is undefined, and without an interval from one value."""
+    """mean, low and high; null where a value is undefined, and without an interval from fewer than LEAST values."""
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return {"mean": None, "low": None, "high": None}
     mean = statistics.fmean(known)
-    if len(known) < 2:
+    if len(known) < LEAST:
         return {"mean": mean, "low": None, "high": None}
     quantile = float(student.ppf((1 + CONFIDENCE) / 2, len(known) - 1))
     half = quantile * statistics.stdev(known) / math.sqrt(len(known))

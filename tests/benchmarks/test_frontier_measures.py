@@ -101,7 +101,8 @@ def test_intervals_are_students() -> None:
     expected = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
     found = summary.interval(values)
     assert (found["low"], found["high"]) == pytest.approx(expected, abs=1e-12)
-    assert summary.interval([0.1]) == {"mean": 0.1, "low": None, "high": None}
+    for few in ([0.1], [0.1, 0.1]):
+        assert summary.interval(few) == {"mean": 0.1, "low": None, "high": None}
     assert summary.interval([0.1, None]) == {"mean": None, "low": None, "high": None}
 
 

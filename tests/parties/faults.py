@@ -146,10 +146,17 @@ def hurt(trial: Trial, role: str, number: signal.Signals, step: int, *, resume: 
         _, alive = psutil.wait_procs([victim], 1.0)
         assert not alive, "a party has outlived its launcher"
         said = {name: Command(command.process, trial.run / name / "log.txt").errors for name in ROLES[:2]}
-        *own, last = command.errors  # the developer shares the launcher's terminal
-        return Hurt(trial.steps(), seconds, {**said, "developer": own}, last)
+        (last,) = command.errors
+        return Hurt(trial.steps(), seconds, {**said, "developer": said_for_developer(last)}, last)
     finally:
         command.kill()
+
+
+def said_for_developer(error: str) -> list[str]:
+    """What the launcher says of it; where it only repeats another party's words, those. Empty: it was killed."""
+    cause, *others = error.split("; the ")
+    own = [text for text in others if text.startswith("developer: ")]
+    return [] if "the developer was killed" in cause else (own or others)[:1]
 
 
 def reference(folder: Path, data: Path, method: str, epochs: int = 5) -> Trial:

@@ -20,6 +20,7 @@ from secure_fair.transport.accept import Acceptor
 from secure_fair.transport.frames import Connection
 from tests.parties import commands, world
 from tests.parties.commands import PATIENCE, Command, Start
+from tests.parties.faults import said_for_developer
 from tests.parties.world import PROMPT, ROLES, Deployment
 
 
@@ -61,11 +62,9 @@ def test_a_killed_party_ends_the_run(running: Running, killed: str) -> None:
     assert running.launcher.wait(PROMPT) == 1
     ended(list(running.parties.values()), began)
     (last,) = running.launcher.errors
-    cause, *others = last.split("; the ")
-    assert cause == f"the run failed: the {killed} was killed by SIGKILL"
+    assert last.startswith(f"the run failed: the {killed} was killed by SIGKILL")
     for role in ROLES:
-        own = [text for text in others if text.startswith("developer: ")]  # the launcher says it for the developer
-        said = own if role == "developer" else running.errors(role)
+        said = said_for_developer(last) if role == "developer" else running.errors(role)
         assert len(said) == (role != killed), said
         assert all("went away" in text for text in said)
 

@@ -14,7 +14,6 @@ from parties.audited import Audited
 from parties.journal import JOURNAL, Journal
 from secure_fair.data.attributes import read_attributes
 from secure_fair.errors import BudgetError
-from secure_fair.model.lora import SENSITIVE
 from secure_fair.privacy import policy as policies
 from secure_fair.privacy.accountant import UNIT, Cost, rho_of
 from secure_fair.privacy.ledger import Ledger
@@ -24,10 +23,6 @@ from tests.parties.test_adapter import COLUMNS, made, prepared, summary
 
 PRIVATE = ("--set", "sensitive.private=true")
 TRAINING = "training the sensitive adapter on images of our own"
-
-
-def events(run: Path) -> list[str]:
-    return [json.loads(line)["event"] for line in (run / "auditor" / JOURNAL).read_text().splitlines()]
 
 
 def own_people(data: Path) -> int:
@@ -70,9 +65,7 @@ def test_a_budget_that_is_too_small_is_refused_before_anything_is_trained(shared
         command.kill()
     people = own_people(prepared(shared))
     assert any(f"{people} of {people} people in the request would exceed" in line for line in command.errors)
-    assert TRAINING not in events(run)
-    assert not (run / "auditor" / SENSITIVE).exists()
-    assert not (run / "developer" / "disclosures.jsonl").read_text()
+    assert not run.exists()
 
 
 def asked(folder: Path, data: Path, budget: float, releases: list[tuple[str, tuple[str, ...]]]) -> tuple[Any, ...]:
