@@ -7,6 +7,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -29,6 +30,13 @@ class _Worker(Generic[Job]):
     pipe: Connection
     job: Job | None = None
 
+    def end(self, deadline: float) -> None:
+        """Give it time until `deadline`, by the monotonic clock, to end by itself."""
+        self.process.join(max(0.0, deadline - time.monotonic()))
+        self.process.kill()  # its parties notice
+        self.process.join()
+        self.pipe.close()
+
 
 class Workers(Generic[Job]):
     """At most `count` processes, which start when there is work; a context that no process outlives.
@@ -46,16 +54,15 @@ class Workers(Generic[Job]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """End them at once, in the middle of a job too, and with it the parties of a simulation."""
-        if running := [str(worker.job) for worker in self._workers if worker.job is not None]:
-            self._say(f"ending what runs: {', '.join(running)}")
         for worker in self._workers:
             worker.process.terminate()  # ends a training, and is an InterruptedRunError to a simulation
         deadline = time.monotonic() + END_SECONDS
-        for worker in self._workers:
-            worker.process.join(max(0.0, deadline - time.monotonic()))
-            worker.process.kill()  # its parties notice
-            worker.process.join()
-            worker.pipe.close()
+        try:
+            if running := [str(worker.job) for worker in self._workers if worker.job is not None]:
+                self._say(f"ending what runs: {', '.join(running)}")
+        finally:  # nobody may hear it any more
+            for worker in self._workers:
+                worker.end(deadline)
 
     def run(self, jobs: Iterable[Job]) -> None:
         """Do all of them. After a first error none is begun any more; raised when those that run are done."""
@@ -64,7 +71,8 @@ class Workers(Generic[Job]):
         while True:
             while waiting and failure is None and (free := self._free()) is not None:
                 free.job = waiting.popleft()
-                free.pipe.send(free.job)
+                with suppress(OSError):  # it has died while it had no job: the end of its pipe says so
+                    free.pipe.send(free.job)
             running = {worker.pipe: worker for worker in self._workers if worker.job is not None}
             if not running:
                 break
@@ -102,8 +110,7 @@ class Workers(Generic[Job]):
         try:
             found: float | Exception = worker.pipe.recv()
         except (EOFError, OSError):
-            worker.process.join()
-            worker.pipe.close()
+            worker.end(time.monotonic() + END_SECONDS)
             self._workers.remove(worker)
             return RunError(f"{job}: its process died with status {worker.process.exitcode}; run the command again")
         return found

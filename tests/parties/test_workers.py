@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from itertools import pairwise
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
 
+from parties import workers
 from parties.experiment import _told_to
 from parties.workers import Workers
 from secure_fair.errors import RunError, SettingsError
@@ -86,6 +89,42 @@ def test_an_interruption_ends_them_at_once(tmp_path: Path) -> None:
     told, _ = process.communicate(timeout=30)  # the end of its output: no worker has it open any more
     assert time.monotonic() - began < 10
     assert "ending what runs: ('endless'" in told
+
+
+def ours() -> list[SpawnProcess]:
+    """The workers that live."""
+    return [child for child in multiprocessing.active_children() if isinstance(child, SpawnProcess)]
+
+
+def test_none_outlives_what_cannot_be_told(tmp_path: Path) -> None:
+    def say(_: str) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError), Workers(work, 2, (), say) as pool:
+        pool.run([("0", tmp_path), ("endless", tmp_path)])
+    left = ours()
+    for worker in left:
+        worker.kill()
+    assert not left
+
+
+def test_a_worker_that_died_between_two_jobs_is_told_of(tmp_path: Path) -> None:
+    with Workers(work, 1, (), print) as pool:
+        pool.run([("0", tmp_path)])
+        (idle,) = ours()
+        idle.kill()
+        idle.join(10)
+        with pytest.raises(RunError, match=r"\('0', .*: its process died with status -9; run the command again"):
+            pool.run([("0", tmp_path)])
+        pool.run([("0", tmp_path)])
+
+
+def test_a_worker_that_says_no_more_and_lives_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "END_SECONDS", 0.1)
+    with Workers(work, 1, (), print) as pool:
+        with pytest.raises(RunError, match=r"'mute'.*: its process died with status -9"):
+            pool.run([("mute", tmp_path)])
+        assert not ours()
 
 
 def test_standard_error_comes_back(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
