@@ -20,12 +20,12 @@ def read_complete(run: Path, settings: Settings) -> dict[str, Any]:
     again = f"name another --out, or remove {run} to have it made anew"
     try:
         row: dict[str, Any] = json.loads((run / "summary.json").read_text())
-        before = parse(Settings, row["config"], "its settings")
-    except (OSError, ValueError, KeyError):
+        before, of_old = parse(Settings, row["config"], "its settings"), unaccounted(row)
+    except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{run}: its summary.json cannot be read; {again}") from None
     except SettingsError as error:
         raise RunError(f"{run}: of another version of this program ({error}); {again}") from None
-    if unaccounted(row):
+    if of_old:
         raise RunError(f"{run}: does not say what the release it reuses has cost, so is of an older version; {again}")
     found = difference(facts(before), facts(settings))
     if found is not None:

@@ -77,11 +77,12 @@ def _made(file: Path, name: str) -> dict[str, Any]:
     """The description in made.json, with today's defaults for keys that it is too old to have."""
     try:
         table = json.loads(file.read_text())
-        del table["version"]
+        if table.pop("version") != VERSION:
+            raise ValueError
         auditor_images = float(table.pop("auditor_images"))
         return _description(parse(Pair, table, str(file)), auditor_images)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SettingsError):
-        what = f"{MADE} is missing or damaged, so nobody knows what the data of {name} were made from"
+        what = f"{MADE} is missing, damaged or of another version: nobody knows what the data of {name} were made from"
         raise _other(file.parent, what) from None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from parties.launch import Launch, run_parties
 from parties.leftovers import removed_if_refused
-from parties.moments import can_reuse
+from parties.moments import can_reuse, soft_arrays
 from secure_fair.data.attributes import read_schema
 from secure_fair.errors import RunError, SettingsError
 from secure_fair.fairness import methods
@@ -115,12 +115,13 @@ def _run(simulation: Simulation, policy: Path, method: str) -> None:
 def _reused(simulation: Simulation, earlier: Path) -> dict[str, Any]:
     """The block `privacy` of a run on the release of `earlier`: what that one has cost bounds what this one may show.
 
-    Raises RunError when `earlier` does not say what it has cost, or was about another release or other attributes.
+    Raises RunError when `earlier` does not say what it has cost, was about another release or other attributes, or has
+    left no soft attributes.
     """
     try:
         found = json.loads((earlier / "summary.json").read_text())
-        privacy, release, columns = found["privacy"], found["release"], found["config"]["attributes"]["columns"]
-    except (OSError, ValueError, KeyError):
+        privacy, release, columns = dict(found["privacy"]), found["release"], found["config"]["attributes"]["columns"]
+    except (OSError, ValueError, KeyError, TypeError):
         raise RunError(
             f"{earlier}: no summary.json that says what its release has cost; name the folder of a finished "
             "`secure-fair simulate` or of an arm of `compare`"
@@ -133,6 +134,7 @@ def _reused(simulation: Simulation, earlier: Path) -> dict[str, Any]:
     ):
         if theirs != own:
             raise RunError(f"{earlier}: its {what} was {theirs}, not {own}; reuse it for that, or leave --reuse out")
+    soft_arrays(earlier / "developer", release, simulation.settings.attributes.columns)
     return {"reused": str(earlier), **privacy}  # of a run that has reused one itself: the first
 
 

@@ -99,6 +99,29 @@ def test_a_release_serves_the_same_question_only(
     assert not out.exists()
 
 
+NO_SUMMARY = ": no summary.json that says what its release has cost"
+OF_GRADIENT = '{"privacy": %s, "release": "gradient", "config": {"attributes": {"columns": ["Male"]}}}'
+NOT_REUSED = {
+    "{": NO_SUMMARY,
+    "[]": NO_SUMMARY,
+    "null": NO_SUMMARY,
+    OF_GRADIENT % "null": NO_SUMMARY,
+    OF_GRADIENT % '{"id": "7"}': "/developer/soft_attributes.npz: no soft attributes to reuse",
+}
+
+
+@pytest.mark.parametrize("text", NOT_REUSED)
+def test_what_no_run_can_reuse_is_refused_before_there_is_a_folder(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (tmp_path / "summary.json").write_text(text)
+    config, out = world.write_settings(tmp_path / "settings.toml", data), tmp_path / "again"
+    asked = ["simulate", "-c", str(config), "--method", "orth", "--release", "gradient", "--reuse", str(tmp_path)]
+    assert secure_fair([*asked, "--out", str(out)]) == 1
+    assert f"error: {tmp_path}{NOT_REUSED[text]}" in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
+
+
 def test_a_resumed_run_does_not_take_other_attributes(interrupted: Path, answered: Path) -> None:
     more = ["--resume", "--out", str(interrupted / "developer")]
     assert secure_fair([*arguments(answered, "party", "developer", columns="SkinTone"), *more]) == 1

@@ -118,7 +118,10 @@ def test_a_complete_arm_of_other_settings_is_not_taken(tmp_path: Path, override:
     assert sorted(out.rglob("*")) == files
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"config": {"training": {"epoch": 1}}}'])
+NO_SETTINGS = ["{", "{}", "[]", "null", '{"config": {"training": {"epoch": 1}}}']
+
+
+@pytest.mark.parametrize("text", [*NO_SETTINGS, '{"config": []}', '{"config": {}, "privacy": null}'])
 def test_a_summary_that_says_nothing_is_not_taken(tmp_path: Path, text: str) -> None:
     chosen, before = left_complete(tmp_path)
     (tmp_path / "runs" / chosen[0].name / "summary.json").write_text(text)

@@ -183,7 +183,8 @@ def test_data_of_unknown_making_are_not_taken(grown: Path, tmp_path: Path, left:
     for file in folder.iterdir():
         if file.name not in left:
             shutil.rmtree(file) if file.is_dir() else file.unlink()
-    for text in (None, "{", "[]", '{"version": 1}'):
+    made = json.loads((grown / "out" / "data" / "drawn" / "made.json").read_text())
+    for text in (None, "{", "[]", '{"version": 1}', json.dumps(made | {"version": 2})):
         if text is not None:
             (folder / "made.json").write_text(text)
         with pytest.raises(RunError, match="nobody knows what the data of drawn were made from; name another --out"):
