@@ -268,6 +268,16 @@ def done(
     return command.text
 
 
+def failed(arguments: Sequence[str], log: Path) -> Command:
+    """Run a command that must be refused."""
+    command = Command.start(arguments, log)
+    try:
+        assert command.wait() == 1, command.text
+    finally:
+        command.kill()
+    return command
+
+
 def descendants(pid: int | None) -> list[psutil.Process]:
     try:
         return list(psutil.Process(pid).children(recursive=True))

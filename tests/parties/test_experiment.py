@@ -126,9 +126,8 @@ def test_a_grid_is_run_once_and_resumed(tmp_path: Path) -> None:
     assert len(json.loads((out / "results.json").read_text())["rows"]) == 1
 
     file.write_text(SMALL.replace("epochs = 1", "epochs = 2"))
-    command = commands.Command.start(["experiment", str(file), "--out", str(out)], tmp_path / "other")
-    assert command.wait() == 1
-    assert any("training.epochs = 1, and now it is 2" in line for line in command.errors)
+    refused = commands.failed(["experiment", str(file), "--out", str(out)], tmp_path / "other")
+    assert any("training.epochs = 1, and now it is 2" in line for line in refused.errors)
 
 
 @pytest.fixture(scope="module")

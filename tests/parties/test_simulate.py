@@ -140,9 +140,7 @@ def test_a_run_on_an_earlier_release_says_what_that_has_cost(shared: Path, tmp_p
     ):
         out = tmp_path / "refused"
         wrong = [*command, "--method", "orth", "--reuse", str(first), "--out", str(out), *more]
-        refused = commands.Command.start(wrong, tmp_path / "refused.log")
-        assert refused.wait() == 1
-        assert said in refused.text
+        assert said in commands.failed(wrong, tmp_path / "refused.log").text
         assert not out.exists()
 
 

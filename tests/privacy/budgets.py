@@ -19,9 +19,3 @@ def ask(ledger: Ledger, name: object, persons: tuple[str, ...] = PERSONS, cost: 
 def never_called() -> bytes:
     """Makes no answer."""
     raise AssertionError("an answered request was computed again")
-
-
-def allows(budget: Budget, cost: Cost) -> bool:
-    """Whether a person may have spent so much: said once more for the tests, since the ledger says it in SQL."""
-    rho, pure = budget.limits
-    return cost.rho <= rho or (cost.pure is not None and cost.pure <= pure)

@@ -14,12 +14,12 @@ from opendp.metrics import l2_distance
 from opendp.mod import enable_features
 from scipy.stats import norm
 
-from secure_fair.errors import RefusedError
+from secure_fair.errors import BudgetError, RefusedError
 from secure_fair.privacy import accountant
 from secure_fair.privacy.accountant import NOTHING, UNBOUNDED_COST, UNIT, Budget, Cost
-from tests.privacy.budgets import allows
+from secure_fair.privacy.ledger import Ledger
+from tests.privacy.budgets import BUDGET, DELTA, PERSONS
 
-DELTA = 1e-5
 EPSILONS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
@@ -109,38 +109,42 @@ def test_account_of_releases_attributes_and_records_equals_an_independent_one() 
     assert opendp_epsilon(sensitivity, scale, releases, DELTA) == pytest.approx(epsilon, rel=1e-9)
 
 
-def test_amounts_add_exactly() -> None:
-    budget = Budget(4.0, DELTA)
+def test_amounts_add_exactly(ledger: Ledger) -> None:
     tenths = sum([accountant.pure_cost([0.1])] * 40, NOTHING)
     assert tenths.pure == 4 * UNIT
     assert tenths.epsilon(DELTA) < 4  # many small releases compose better in zCDP
     four = sum([accountant.pure_cost([0.8])] * 5, NOTHING)
-    assert allows(budget, four)
-    assert not allows(budget, four + accountant.pure_cost([0.01]))
+    ledger.check(PERSONS, four, BUDGET)
+    with pytest.raises(BudgetError):
+        ledger.check(PERSONS, four + accountant.pure_cost([0.01]), BUDGET)
     for parts in (1, 3, 7, 60):
         part = accountant.gaussian_cost(4.0, DELTA, parts)
-        assert allows(budget, sum([part] * parts, NOTHING))
-        assert not allows(budget, sum([part] * (parts + 1), NOTHING))
+        ledger.check(PERSONS, sum([part] * parts, NOTHING), BUDGET)
+        with pytest.raises(BudgetError):
+            ledger.check(PERSONS, sum([part] * (parts + 1), NOTHING), BUDGET)
         share = accountant.split_epsilon(4.0, parts)
-        assert allows(budget, accountant.pure_cost([share] * parts))
+        ledger.check(PERSONS, accountant.pure_cost([share] * parts), BUDGET)
 
 
-def test_pure_and_gaussian_releases_share_one_budget() -> None:
+def test_pure_and_gaussian_releases_share_one_budget(ledger: Ledger) -> None:
     pure = accountant.pure_cost([2.0])
     gaussian = accountant.gaussian_cost(0.5, DELTA)
     mixed = pure + gaussian
     assert pure.epsilon(DELTA) == 2.0
     assert mixed.pure is None
     assert mixed.epsilon(DELTA) == pytest.approx(accountant.epsilon_of(mixed.rho / UNIT, DELTA))
-    assert allows(Budget(4.0, DELTA), pure)
-    assert not allows(Budget(4.0, DELTA), mixed)  # pure epsilon 2 in zCDP is nearly 10 at this delta
+    ledger.check(PERSONS, pure, BUDGET)
+    with pytest.raises(BudgetError):
+        ledger.check(PERSONS, mixed, BUDGET)  # pure epsilon 2 in zCDP is nearly 10 at this delta
 
 
-def test_an_unbounded_cost_stays_unbounded() -> None:
+def test_an_unbounded_cost_stays_unbounded(ledger: Ledger) -> None:
     cost = UNBOUNDED_COST + accountant.pure_cost([0.1])
     assert not cost.bounded
     assert cost.epsilon(DELTA) == math.inf
-    assert not allows(Budget(100.0, DELTA), cost)
+    ledger.reserve("gradient", b"request", PERSONS, UNBOUNDED_COST, BUDGET)
+    with pytest.raises(BudgetError):
+        ledger.check(PERSONS, accountant.pure_cost([0.1]), Budget(100.0, DELTA))
 
 
 @pytest.mark.parametrize("epsilon", [0.0, -1.0, math.nan, math.inf, 1e9])

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +19,10 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from secure_fair.data.images import ImageSet, batches
-from secure_fair.errors import SettingsError
+from secure_fair.errors import BudgetError, SettingsError
 from secure_fair.model.classifier import FairClassifier, build_classifier
 from secure_fair.privacy.accountant import UNIT, Budget
+from secure_fair.privacy.ledger import Ledger
 from secure_fair.settings import Settings, parse
 from secure_fair.training.private import (
     ROUNDING,
@@ -33,7 +35,6 @@ from secure_fair.training.private import (
 )
 from secure_fair.training.sensitive import train_sensitive
 from secure_fair.training.setup import developer_side
-from tests.privacy.budgets import allows
 from tests.privacy.test_accountant import opendp_epsilon
 from tests.releases.test_noise import FALSE_ALARM, follows_the_law
 
@@ -51,7 +52,7 @@ def private(settings: Settings, epsilon: float = 2.0, epochs: int = 2) -> Settin
 
 
 @pytest.mark.parametrize(("epsilon", "epochs"), [(0.1, 1), (2.0, 1), (2.0, 5), (8.0, 100)])
-def test_the_noise_is_what_epsilon_asks_for(settings: Settings, epsilon: float, epochs: int) -> None:
+def test_the_noise_is_what_epsilon_asks_for(settings: Settings, tmp_path: Path, epsilon: float, epochs: int) -> None:
     """OpenDP's composition of the epochs, whose sums move by two clips, gives the epsilon; half the noise does not."""
     chosen = private(settings, epsilon, epochs)
     sigma = noise_multiplier(epoch_cost(chosen)) / ROUNDING
@@ -59,8 +60,10 @@ def test_the_noise_is_what_epsilon_asks_for(settings: Settings, epsilon: float, 
     assert opendp_epsilon(2.0, sigma, epochs, DELTA) <= epsilon * (1 + 1e-9)
     assert opendp_epsilon(2.0, sigma / 2, epochs, DELTA) > 1.9 * epsilon
     assert run_cost(chosen).rho / UNIT == pytest.approx(epochs * 2 / sigma**2, rel=1e-6)
-    assert allows(Budget(epsilon, DELTA), run_cost(chosen))
-    assert not allows(Budget(0.99 * epsilon, DELTA), run_cost(chosen))
+    with Ledger(tmp_path / "ledger.sqlite", by_person=True) as ledger:
+        ledger.check(["ada"], run_cost(chosen), Budget(epsilon, DELTA))
+        with pytest.raises(BudgetError):
+            ledger.check(["ada"], run_cost(chosen), Budget(0.99 * epsilon, DELTA))
 
 
 def inputs() -> tuple[Tensor, Tensor]:
