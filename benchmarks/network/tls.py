@@ -64,7 +64,7 @@ def _in_turns(address: str, sizes: Sequence[int], repetitions: int, party: Party
     found: dict[int, dict[str, list[float]]] = {}
     for size in sizes:
         numbers = torch.arange(size)
-        ways: dict[str, Callable[[], None]] = {
+        ways: dict[str, Callable[[], torch.Tensor]] = {
             "tls": functools.partial(_over_tls, party, numbers),
             "gloo": functools.partial(_over_gloo, party, numbers),
         }
@@ -72,22 +72,26 @@ def _in_turns(address: str, sizes: Sequence[int], repetitions: int, party: Party
         for _ in range(WARM_UP + repetitions):
             for name, way in ways.items():
                 began = time.perf_counter()
-                way()
+                received = way()
                 seconds[name].append(time.perf_counter() - began)
+                if not torch.equal(received, numbers):
+                    raise RuntimeError(f"{name}: what came back is not what was sent")
         found[size] = {name: values[WARM_UP:] for name, values in seconds.items()}
     distributed.destroy_process_group()
     return found
 
 
-def _over_tls(party: Party, numbers: torch.Tensor) -> None:
+def _over_tls(party: Party, numbers: torch.Tensor) -> torch.Tensor:
     if party.is_developer:
         party.send(Kind.MASKED, numbers)
-        party.receive(Kind.MASKED, numbers.shape)
+        (received,) = party.receive(Kind.MASKED, numbers.shape)
     else:
-        party.send(Kind.MASKED, *party.receive(Kind.MASKED, numbers.shape))
+        (received,) = party.receive(Kind.MASKED, numbers.shape)
+        party.send(Kind.MASKED, received)
+    return received
 
 
-def _over_gloo(party: Party, numbers: torch.Tensor) -> None:
+def _over_gloo(party: Party, numbers: torch.Tensor) -> torch.Tensor:
     received = torch.empty_like(numbers)
     if party.is_developer:
         distributed.send(numbers, 1 - party.rank)
@@ -95,6 +99,7 @@ def _over_gloo(party: Party, numbers: torch.Tensor) -> None:
     else:
         distributed.recv(received, 1 - party.rank)
         distributed.send(received, 1 - party.rank)
+    return received
 
 
 def lines(found: dict[str, Any]) -> list[Sequence[str]]:
