@@ -99,7 +99,7 @@ def _other(folder: Path, what: str) -> RunError:
 
 def _content(experiment: Experiment, pair: Pair, out: Path) -> dict[str, Any]:
     """The pair's settings as a table."""
-    folder = prepared(out, pair.name).resolve()
+    folder = prepared(out, pair.name).relative_to(settings_file(out, pair.name).parent)
     content: dict[str, Any] = experiment.settings.model_dump(mode="json", exclude={"network": True}, exclude_none=True)
     content["data"]["root"] = str(folder / "developer")
     content["attributes"] = {"file": str(folder / "auditor" / "attributes.csv"), "columns": [pair.attribute]}
