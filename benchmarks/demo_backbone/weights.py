@@ -20,8 +20,9 @@ import numpy as np
 
 from secure_fair import settings
 from secure_fair.cli import demo
-from secure_fair.data import celeba, faces
-from secure_fair.data.prepare import PrepareSettings, prepare
+from secure_fair.data.drawn import drawn
+from secure_fair.data.faces import FaceSettings
+from secure_fair.data.prepare import PrepareSettings
 from secure_fair.training.baseline import run_plaintext
 from secure_fair.training.run_folder import read_table
 from secure_fair.training.summary import commit, group_metrics, versions
@@ -62,13 +63,10 @@ def main() -> None:
 
 def draw(folder: Path, seed: int) -> None:
     """The demo's faces and the two parties' folders; what is there is kept."""
-    if not (folder / "faces").exists():
-        options = faces.FaceSettings(
-            count=demo.IMAGES, seed=seed, correlation=demo.CORRELATION, overlap=demo.OVERLAP, balanced_test=True
-        )
-        faces.draw(folder / "faces", options)
-    if not (folder / "prepared").exists():
-        prepare(celeba.read(folder / "faces"), folder / "prepared", PrepareSettings("Smiling", ("Male",), seed=seed))
+    faces = FaceSettings(
+        count=demo.IMAGES, seed=seed, correlation=demo.CORRELATION, overlap=demo.OVERLAP, balanced_test=True
+    )
+    drawn(folder, faces, PrepareSettings("Smiling", ("Male",), seed=seed))
     (folder / "settings.toml").write_text(demo.SETTINGS)
 
 

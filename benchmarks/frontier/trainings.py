@@ -15,9 +15,9 @@ from benchmarks.frontier.grid import METHOD, UNAWARE, Arm, Training
 from parties.features import Features
 from parties.soft_attributes import predict, reused_term
 from secure_fair.cli.demo import CORRELATION, OVERLAP
-from secure_fair.data import celeba
-from secure_fair.data.faces import FaceSettings, draw
-from secure_fair.data.prepare import PrepareSettings, prepare
+from secure_fair.data.drawn import drawn
+from secure_fair.data.faces import FaceSettings
+from secure_fair.data.prepare import PrepareSettings
 from secure_fair.fairness import methods
 from secure_fair.fairness.terms import Context, FairnessTerm
 from secure_fair.model.classifier import FairClassifier, build_classifier
@@ -100,19 +100,13 @@ class Seed:
 
     def _draw(self, data: Path, images: int) -> None:
         """Faces in CelebA's layout and the parties' folders; what is there already is kept."""
-        if not (data / "faces").exists():
-            faces = FaceSettings(
-                count=images, seed=self.number, correlation=CORRELATION, overlap=OVERLAP, balanced_test=True
-            )
-            draw(data / "faces", faces, functools.partial(self._progress, f"drawing faces, seed {self.number}"))
-        if not (data / "prepared").exists():
-            source = celeba.read(data / "faces")
-            prepare(
-                source,
-                data / "prepared",
-                PrepareSettings(TASK, (ATTRIBUTE,), seed=self.number),
-                functools.partial(self._progress, f"splitting, seed {self.number}"),
-            )
+        drawn(
+            data,
+            FaceSettings(count=images, seed=self.number, correlation=CORRELATION, overlap=OVERLAP, balanced_test=True),
+            PrepareSettings(TASK, (ATTRIBUTE,), seed=self.number),
+            functools.partial(self._progress, f"drawing faces, seed {self.number}"),
+            functools.partial(self._progress, f"splitting, seed {self.number}"),
+        )
 
 
 def weight(settings: Settings, arm: Arm) -> float:

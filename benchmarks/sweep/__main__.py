@@ -1,8 +1,9 @@
 """python -m benchmarks.sweep --out FILE --work FOLDER
 
 Trains every arm for every seed, one after the other. FOLDER keeps the faces and a log of what is finished, which is
-not done again: the command may be interrupted and given again. With `--only SEED` it trains that seed and writes no
-FILE, so that seeds can be trained beside each other; `--table-only` trains nothing and makes FILE of what is finished.
+not done again: the command may be interrupted and given again. With `--only SEED` for `--out FILE` it trains that seed
+and writes no FILE, so that seeds can be trained beside each other; with `--table-only FILE` it trains nothing and makes
+FILE of what is finished.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from benchmarks.sweep import choice
 from benchmarks.sweep.grid import Sweep
 from benchmarks.sweep.trainings import AUDITOR_IMAGES, SHARES, Seed
 from secure_fair.cli.demo import CORRELATION, OVERLAP
-from secure_fair.errors import RunError
+from secure_fair.errors import RunError, SecureFairError
 from secure_fair.files import write_json
 
 VERSION = 1
@@ -51,9 +52,10 @@ def run(sweep: Sweep, number: int, work: Path, say: Callable[[str], None]) -> li
     work.mkdir(parents=True, exist_ok=True)
     done = {row["arm"]: row for row in finished(sweep, number, work)}
     missing = [arm for arm in sweep.arms() if arm.name not in done]
-    seed = Seed(sweep, number, work) if missing else None
+    if not missing:
+        return list(done.values())
+    seed = Seed(sweep, number, work)
     for count, arm in enumerate(missing, start=1):
-        assert seed is not None  # noqa: S101
         row = {"seed": number, "arm": arm.name, **seed.train(arm)}
         done[arm.name] = row
         write_json(_log(work, number), {**_about(sweep), "rows": list(done.values())})
@@ -90,21 +92,25 @@ def _about(sweep: Sweep) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     parser.add_argument("--work", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--seeds", type=int, default=Sweep.seeds)
-    parser.add_argument("--only", type=int, metavar="SEED")
-    parser.add_argument("--table-only", action="store_true")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--out", type=Path, metavar="FILE")
+    what.add_argument("--table-only", type=Path, metavar="FILE")
+    what.add_argument("--only", type=int, metavar="SEED")
     chosen = parser.parse_args()
     sweep = Sweep(seeds=chosen.seeds)
-    if chosen.only is not None:
-        run(sweep, chosen.only, chosen.work, _say)
-        return
-    rows = []
-    for number in range(sweep.seeds):
-        given = (sweep, number, chosen.work)
-        rows += finished(*given) if chosen.table_only else run(*given, _say)
-    write(sweep, chosen.out, rows)
+    try:
+        if chosen.only is not None:
+            run(sweep, chosen.only, chosen.work, _say)
+            return
+        rows = []
+        for number in range(sweep.seeds):
+            given = (sweep, number, chosen.work)
+            rows += finished(*given) if chosen.table_only else run(*given, _say)
+        write(sweep, chosen.table_only or chosen.out, rows)
+    except SecureFairError as error:
+        parser.error(str(error))
 
 
 def _say(text: str) -> None:

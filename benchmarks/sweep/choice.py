@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.sweep.grid import Arm, Axis, Sweep
-from secure_fair.report.experiment import METRICS, TESTED, differences, paired
+from secure_fair.report.experiment import METRICS, TESTED, differences
 from secure_fair.report.statistics import over_seeds
 
 Row = Mapping[str, Any]
@@ -23,7 +23,7 @@ RULE = (
 
 
 def lines(sweep: Sweep, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """One for each value of each axis: estimates over seeds, and test differences to ERM of the same settings."""
+    """One for each value of each axis: estimates over seeds."""
     return [line for axis in sweep.axes for line in _lines(sweep, axis, complete(sweep, axis, rows))]
 
 
@@ -44,7 +44,6 @@ def _lines(sweep: Sweep, axis: Axis, rows: Sequence[Row]) -> Iterator[dict[str, 
             "method": axis.method,
             "release": axis.release,
             **{split: _estimates(_split(own, split)) for split in ("val", "test")},
-            "against_erm": _against_erm(sweep, rows, axis, value),
         }
 
 
@@ -72,16 +71,6 @@ def _choice(sweep: Sweep, axis: Axis, rows: Sequence[Row]) -> dict[str, Any]:
         "gain": sum(gains) / len(gains),
         "clear": len(gains) > 1 and (better or (taken in kept and axis.default not in kept)),
     }
-
-
-def _against_erm(sweep: Sweep, rows: Sequence[Row], axis: Axis, value: Any) -> dict[str, Any] | None:
-    """metric -> mean difference with its interval, and p of the paired test; None for ERM itself."""
-    if axis.method == "erm":
-        return None
-    twin = {**_rows(rows, Arm("erm")), **_rows(rows, Axis(axis.setting, axis.values, "erm").arm(value, sweep.base))}
-    own = _split(_rows(rows, axis.arm(value, sweep.base)), "test")
-    found = {metric: differences(own, _split(twin, "test"), metric) for metric in TESTED}
-    return {metric: {**_estimate(values), "p": paired(values)} for metric, values in found.items()}
 
 
 def _rows(rows: Sequence[Row], arm: Arm) -> dict[int, Row]:

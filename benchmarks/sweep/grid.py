@@ -12,8 +12,8 @@ from secure_fair.settings import Settings, toml
 
 WEIGHT = "fairness.weight"
 RATE, RANK, TARGETS = "training.learning_rate", "lora.rank", "lora.targets"
-# What differs from the program's defaults wherever it is not swept: a backbone that a CPU can train, and the lowest
-# rate that served ERM, ORTH and ADV alike with the first seed.
+# Pinned wherever it is not swept: a backbone that a CPU can train, and the lowest rate that served ERM, ORTH and ADV
+# alike with the first seed.
 BASE: Mapping[str, Any] = MappingProxyType(
     {
         "data.image_size": 48,

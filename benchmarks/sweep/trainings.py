@@ -13,9 +13,9 @@ from parties.features import Features
 from parties.soft_attributes import SoftTable, predict, reused_term
 from secure_fair import settings
 from secure_fair.cli.demo import CORRELATION, OVERLAP
-from secure_fair.data import celeba
-from secure_fair.data.faces import FaceSettings, draw
-from secure_fair.data.prepare import PrepareSettings, prepare
+from secure_fair.data.drawn import drawn
+from secure_fair.data.faces import FaceSettings
+from secure_fair.data.prepare import PrepareSettings
 from secure_fair.fairness import methods
 from secure_fair.fairness.finite import finite
 from secure_fair.report.experiment import METRICS
@@ -45,24 +45,20 @@ class Seed:
             "attributes.columns": [ATTRIBUTE],
             "training.seed": number,
         }
-        if not (self._folder / "faces").exists():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            side = sweep.base["data.image_size"]
-            faces = FaceSettings(
-                count=sweep.images,
-                seed=number,
-                task=TASK,
-                attribute=ATTRIBUTE,
-                correlation=CORRELATION,
-                balanced_test=True,
-                overlap=OVERLAP,
-                size=(side, side),
-                shares=SHARES,
-            )
-            draw(self._folder / "faces", faces)
-        if not prepared.exists():
-            chosen = PrepareSettings(TASK, (ATTRIBUTE,), auditor_images=AUDITOR_IMAGES, seed=number)
-            prepare(celeba.read(self._folder / "faces"), prepared, chosen)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        side = sweep.base["data.image_size"]
+        faces = FaceSettings(
+            count=sweep.images,
+            seed=number,
+            task=TASK,
+            attribute=ATTRIBUTE,
+            correlation=CORRELATION,
+            balanced_test=True,
+            overlap=OVERLAP,
+            size=(side, side),
+            shares=SHARES,
+        )
+        drawn(self._folder, faces, PrepareSettings(TASK, (ATTRIBUTE,), auditor_images=AUDITOR_IMAGES, seed=number))
 
     def train(self, arm: Arm) -> dict[str, Any]:
         """Train once: metrics of the validation and of the test split."""

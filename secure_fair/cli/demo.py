@@ -16,8 +16,10 @@ from secure_fair.cli import compare, console
 from secure_fair.cli.arms_table import print_arms
 from secure_fair.errors import RunError
 from secure_fair.files import write_json
+from secure_fair.sections import MAX_SEED
 
 PATH = click.Path(path_type=Path)
+SEED = click.IntRange(0, MAX_SEED - 1)
 IMAGES = 8000
 DRAWN = "faces.json"  # beside the faces: how they were drawn
 # None is the plaintext arm. ERM comes first: what a fair model gives away is measured against it.
@@ -57,7 +59,7 @@ store_values = true
 
 @click.command(epilog="Example: secure-fair demo --out demo")
 @click.option("--out", type=PATH, default=Path("demo"), show_default=True, help="Folder for data, runs and results.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the faces and trainings.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the faces and trainings.")
 @console.json_option
 def demo(out: Path, seed: int, as_json: bool) -> None:
     """Draw faces with a known bias, train without and with fairness, in plaintext and with secret-shared attributes.
@@ -116,13 +118,11 @@ def _audit(effective: settings.Settings, run: Path, out: Path) -> str:
 
 
 def _require_seed(out: Path, seed: int) -> None:
-    """Raise RunError where faces or folders that are kept are of another seed; without a word of it, of the default."""
+    """Raise RunError where faces or folders that are kept are of another seed, or do not say of which."""
     if not ((out / "faces").exists() or (out / "prepared").exists()):
         return
     try:
         drawn = json.loads((out / DRAWN).read_text())["seed"]
-    except FileNotFoundError:
-        drawn = 0
     except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{out / DRAWN}: does not say how the faces were drawn; name another --out") from None
     if drawn != seed:
@@ -131,24 +131,19 @@ def _require_seed(out: Path, seed: int) -> None:
 
 def _prepare(out: Path, seed: int) -> None:
     """Faces in CelebA's layout, then the two parties' folders; what is there already is kept."""
-    from secure_fair.data import celeba
-    from secure_fair.data.faces import FaceSettings, draw
-    from secure_fair.data.prepare import PrepareSettings, prepare
+    from secure_fair.data.drawn import drawn
+    from secure_fair.data.faces import FaceSettings
+    from secure_fair.data.prepare import PrepareSettings
 
     write_json(out / DRAWN, {"version": 1, "seed": seed})
+    faces = FaceSettings(
+        count=IMAGES,
+        seed=seed,
+        correlation=CORRELATION,
+        overlap=OVERLAP,
+        balanced_test=True,
+        workers=os.cpu_count() or 1,
+    )
+    chosen = PrepareSettings("Smiling", ("Male",), seed=seed)
     with console.Reporter() as report:
-        if not (out / "faces").exists():
-            faces = FaceSettings(
-                count=IMAGES,
-                seed=seed,
-                correlation=CORRELATION,
-                overlap=OVERLAP,
-                balanced_test=True,
-                workers=os.cpu_count() or 1,
-            )
-            draw(out / "faces", faces, report.stage("drawing faces"))
-        if not (out / "prepared").exists():
-            source = celeba.read(out / "faces")
-            prepare(
-                source, out / "prepared", PrepareSettings("Smiling", ("Male",), seed=seed), report.stage("splitting")
-            )
+        drawn(out, faces, chosen, report.stage("drawing faces"), report.stage("splitting"))

@@ -14,7 +14,7 @@ from secure_fair.data.labels import SPLITS, LabelTable
 from secure_fair.data.tables import Problem, read_rows, refuse, shown
 
 FILE = "images.csv"  # beside attributes.csv
-_MEND = "set images aside for the auditor with `secure-fair data prepare ... --auditor-images 0.25`"
+MEND = "set images aside for the auditor with `secure-fair data prepare ... --auditor-images 0.25`"
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,7 +40,7 @@ def read_own(
     """Read FOLDER/images.csv. Raises DataError naming file, row, value and mend. Opens no image."""
     file = folder / FILE
     kept: list[tuple[str, Path, str]] = []
-    for row, (record, path, split) in read_rows(file, ("id", "path", "split"), refuse, mend=_MEND):
+    for row, (record, path, split) in read_rows(file, ("id", "path", "split"), refuse, mend=MEND):
         if split not in SPLITS:
             refuse(Problem(file, row, f"split {shown(split)} is unknown", f"write one of {', '.join(SPLITS)}"))
         if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from secure_fair.report.arms import UNKEPT, Arm, field, spent, step_seconds, twin, unkept
+from secure_fair.report.arms import UNKEPT, Arm, field, step_seconds, together, twin, unkept
 from secure_fair.report.charts.bars import Bar, bars
 from secure_fair.report.charts.dots import Dot, dots
 from secure_fair.report.figures import Cells, Figure, Section, Table, interval, keys, mean_of, number, plain
@@ -52,12 +52,12 @@ def privacy(material: Material) -> Section | None:
         table,
         "The mark is the budget of the auditor\u2019s policy. A hatched bar has no bound.",
     )
-    together = spent(row for arm in secure if arm.spent is not None for row in arm.rows)
+    total = together(secure)
     notes = []
-    if together is not None and len(secure) > 1:
+    if total is not None and len(secure) > 1:
         notes.append(
-            f"All arms with a bound together: epsilon {epsilon_text(together.epsilon)} and delta {together.delta:g}, "
-            f"by basic composition, for {together.releases} released values, each counted once however many trainings "
+            f"All arms with a bound together: epsilon {epsilon_text(total.epsilon)} and delta {total.delta:g}, "
+            f"by basic composition, for {total.releases} released values, each counted once however many trainings "
             "it serves."
         )
     return Section(

@@ -166,11 +166,16 @@ def summarise(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [_summary(arm, erm, twin(arm, arms)) for arm in arms]
 
 
+def together(secure: Iterable[Arm]) -> Spent | None:
+    """What the arms that have a bound have spent, each release counted once; None: none has one."""
+    return spent(row for arm in secure if arm.spent is not None for row in arm.rows)
+
+
 def privacy(rows: Iterable[Row]) -> dict[str, Any]:
     """The block `privacy` of compare.json: what all bounded arms have spent together, and which have no bound."""
     secure = [arm for arm in group(rows) if arm.secure]
-    bounded = spent(row for arm in secure if arm.spent is not None for row in arm.rows)
-    return {**asdict(bounded or Spent(0.0, 0.0, 0)), "unbounded": [arm.name for arm in secure if arm.spent is None]}
+    unbounded = [arm.name for arm in secure if arm.spent is None]
+    return {**asdict(together(secure) or Spent(0.0, 0.0, 0)), "unbounded": unbounded}
 
 
 def _summary(arm: Arm, erm: Arm | None, plaintext: Arm | None) -> dict[str, Any]:

@@ -79,4 +79,4 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
 
 def epsilon_text(epsilon: float) -> str:
     """For reading: three digits, and all of a large one."""
-    return f"{epsilon:.3g}" if epsilon < 1000 else f"{epsilon:,.0f}"
+    return f"{epsilon:.3g}" if epsilon < 999.5 else f"{epsilon:,.0f}"

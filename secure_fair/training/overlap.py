@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secure_fair.data.own import MEND
 from secure_fair.errors import SettingsError
 from secure_fair.fairness.overlap import PlainOverlap
 from secure_fair.fairness.terms import Context, FairnessTerm
@@ -11,9 +12,6 @@ from secure_fair.training.sensitive import of_own
 def plain_overlap(context: Context) -> FairnessTerm:
     """Raises SettingsError without images of the auditor's own."""
     if context.model is None or context.own is None:
-        raise SettingsError(
-            "method `orth-adapter` needs images of the auditor's own beside attributes.csv; "
-            "`secure-fair data prepare --auditor-images 0.3` sets some aside"
-        )
+        raise SettingsError(f"method `orth-adapter` needs images of the auditor's own beside attributes.csv; {MEND}")
     sensitive = of_own(context.settings, context.own).factors()
     return PlainOverlap(context.model.lora_parameters(), sensitive, context.settings.fairness.factors)

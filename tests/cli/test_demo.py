@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from secure_fair.cli import demo, main
+from secure_fair.sections import MAX_SEED
 
 
 def test_faces_of_another_seed_are_refused(
@@ -22,15 +23,19 @@ def test_faces_of_another_seed_are_refused(
     assert (tmp_path / "settings.toml").read_text() == "# kept\n"
 
 
-@pytest.mark.parametrize(("text", "said"), [(None, "drawn with seed 0"), ("{", "does not say how"), ("[]", "does not")])
-def test_an_older_folder_is_of_the_default_seed(
-    tmp_path: Path, text: str | None, said: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("text", [None, "{", "[]"])
+def test_a_folder_that_does_not_say_its_seed(
+    tmp_path: Path, text: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "faces").mkdir()
     (tmp_path / "settings.toml").touch()
     if text is not None:
         (tmp_path / demo.DRAWN).write_text(text)
-    else:
-        demo._require_seed(tmp_path, 0)
-    assert main.run(["demo", "--out", str(tmp_path), "--seed", "1"]) == 1
-    assert said in " ".join(capsys.readouterr().err.split())
+    assert main.run(["demo", "--out", str(tmp_path)]) == 1
+    assert "does not say how the faces were drawn; name another --out" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_seed_that_training_refuses_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    assert main.run(["demo", "--out", str(out), "--seed", str(MAX_SEED)]) != 0
+    assert not out.exists()
