@@ -170,7 +170,8 @@ class _Audit:
     def _noise(self, kept: Kept) -> torch.Tensor:
         """Ours of an exact audit, int32 as the counts: stored before the auditor sees it, and one for all attempts."""
         public = {**asdict(replace(self.terms, nonce="")), "commitment": self._commitment}
-        asked = json.dumps([public, self._predictions.digest(self._salt)], sort_keys=True)
+        table = [asdict(self._predictions.layout), self._predictions.digest(self._salt)]
+        asked = json.dumps([public, table], sort_keys=True)
         seen = hashlib.sha256(asked.encode()).hexdigest()
         if kept.seen and kept.seen != seen:
             raise RefusedError(

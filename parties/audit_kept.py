@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from secure_fair.errors import RunError
-from secure_fair.files import replacing
+from parties.arrays import read_arrays, save_arrays
 
 SHARE_FILE = "audit_share.npz"
 
@@ -31,20 +29,16 @@ class Kept:
 
     def save(self, out: Path) -> None:
         """Whole or not at all."""
-        salt, noise = np.frombuffer(self.salt, np.uint8), self.noise.numpy()
-        with replacing(out / SHARE_FILE) as partial:
-            partial.touch(mode=0o600)
-            with partial.open("wb") as stream:
-                np.savez(stream, session=self.session, salt=salt, share=self.share.numpy(), noise=noise, seen=self.seen)
+        salt, share, noise = np.frombuffer(self.salt, np.uint8), self.share.numpy(), self.noise.numpy()
+        arrays = {"session": self.session, "salt": salt, "share": share, "noise": noise, "seen": self.seen}
+        save_arrays(out / SHARE_FILE, private=True, **arrays)
 
     @staticmethod
     def load(out: Path) -> Kept | None:
         """None where nothing is kept. Raises RunError for a damaged file."""
-        if not (out / SHARE_FILE).exists():
+        names = [field.name for field in fields(Kept)]
+        found = read_arrays(out / SHARE_FILE, *names, mend="take another --out")
+        if found is None:
             return None
-        try:
-            with (out / SHARE_FILE).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-                share, noise = (torch.from_numpy(arrays[name]) for name in ("share", "noise"))
-                return Kept(str(arrays["session"]), arrays["salt"].tobytes(), share, noise, str(arrays["seen"]))
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            raise RunError(f"{out / SHARE_FILE}: damaged, or of another version; take another --out") from None
+        share, noise = (torch.from_numpy(found[name]) for name in ("share", "noise"))
+        return Kept(str(found["session"]), found["salt"].tobytes(), share, noise, str(found["seen"]))

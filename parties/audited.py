@@ -32,9 +32,13 @@ class Audited:
     def columns(self) -> tuple[str, ...]:
         return self.settings.attributes.columns
 
+    def categories(self) -> dict[str, tuple[str, ...]]:
+        """Names of each requested attribute or intersection, from the policy: what their codes mean, in order."""
+        return dict(zip(self.columns, self.policy.categories_of(self.columns), strict=True))
+
     def groups(self) -> tuple[int, ...]:
-        """K of each requested attribute or intersection, from the policy."""
-        return tuple(len(names) for names in self.policy.categories_of(self.columns))
+        """K of each requested attribute or intersection."""
+        return tuple(len(names) for names in self.categories().values())
 
     def one_hots(self, ids: Sequence[str]) -> list[np.ndarray]:
         """One-hot table [n, K] of each requested attribute or intersection."""

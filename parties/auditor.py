@@ -131,7 +131,7 @@ def _serve_moment(audited: Audited, run: AgreedRun, developer: Connection, links
 
     def request(session: str, index: int) -> bytes:
         # All that gives a moment its shape, scale and noise: with another, stored bytes would mean something else.
-        facts = {"settings": hello.settings, "plan": asdict(plans[index]), "ids": ids, "columns": audited.columns}
+        facts = {"settings": hello.settings, "plan": asdict(plans[index]), "ids": ids, "columns": audited.categories()}
         return request_digest({"release": "moment", "session": session, "index": index, **facts})
 
     first = hello.first
@@ -173,13 +173,12 @@ def _serve_randomized_response(audited: Audited, run: AgreedRun, developer: Conn
     """Each record's attribute once, flipped by chance; needs no dealer."""
     ids = [audited.ids[position] for position in run.train]
     epsilon = audited.settings.privacy.epsilon
-    facts = {"ids": ids, "columns": audited.columns, "groups": audited.groups(), "epsilon": epsilon}
-    request = request_digest({"release": "randomized-response", **facts})
+    categories = audited.categories()
+    request = request_digest({"release": "randomized-response", "ids": ids, "columns": categories, "epsilon": epsilon})
     codes = {
         column: onehot.argmax(axis=1).astype(np.int64)
         for column, onehot in zip(audited.columns, audited.one_hots(ids), strict=True)
     }
-    categories = dict(zip(audited.columns, audited.groups(), strict=True))
     persons = audited.persons(ids)
     answer = respond(audited.ledger, audited.policy.budget, request, persons, codes, categories, epsilon)
     developer.send(Kind.OPEN, answer)

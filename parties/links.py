@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from secure_fair.errors import (
@@ -146,14 +146,15 @@ class Links:
         """What another channel knows, where a peer says no more than that it has ended the run; a moment for it."""
         self._end()  # no further interruption
         deadline = time.monotonic() + ENDING_SECONDS
-        while ENDED in str(error) and time.monotonic() < deadline:
-            for connection in self._open:
-                if not str(error).startswith(f"{connection.peer}: "):
-                    try:
-                        connection.check()
-                    except TransportError as own:
-                        return own
-            time.sleep(0.05)
+        with suppress(InterruptedRunError, KeyboardInterrupt):  # who will not wait ends the moment; peers are told yet
+            while ENDED in str(error) and time.monotonic() < deadline:
+                for connection in self._open:
+                    if not str(error).startswith(f"{connection.peer}: "):
+                        try:
+                            connection.check()
+                        except TransportError as own:
+                            return own
+                time.sleep(0.05)
         return error
 
     def locate(self, error: SecureFairError) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from parties.arrays import read_arrays
 from parties.continuation import COMMON_FILE
 from secure_fair.errors import RunError
-from secure_fair.files import replacing
 from secure_fair.releases.moment import MomentPlan
 from secure_fair.settings import Settings
 
 SHARE_FILE = "moment_share.npz"  # in the developer's folder, while the auditor's share is awaited
 SOFT_FILE = "soft_attributes.npz"  # in the developer's folder: what a private release has taught it
+_MEND = (
+    "name another run, or remove the file and resume: then the auditor is asked for that release, and debits it, again"
+)
 
 
 def moment_plan(
@@ -37,7 +38,7 @@ def releases(settings: Settings) -> int:
 
 def arrived(out: Path) -> int:
     """How many of its private releases a run in this folder has received."""
-    found = _arrays(out / SOFT_FILE, "index")
+    found = read_arrays(out / SOFT_FILE, "index", mend=_MEND)
     return 0 if found is None else int(found["index"]) + 1
 
 
@@ -55,14 +56,14 @@ def can_reuse(settings: Settings, release: str, out: Path) -> bool:
 
 def lost_session(out: Path) -> str:
     """The session whose moment was asked for and never arrived, or nothing."""
-    found = _arrays(out / SHARE_FILE, "session", "index", "share")
+    found = read_arrays(out / SHARE_FILE, "session", "index", "share", mend=_MEND)
     return str(found["session"]) if found is not None and int(found["index"]) == arrived(out) else ""
 
 
 def soft_arrays(folder: Path, release: str, columns: tuple[str, ...]) -> dict[str, Any]:
     """The soft attributes of an earlier run. Raises RunError unless they are from this release of these columns."""
     file = folder / SOFT_FILE
-    found = _arrays(file, "ids", "split", "soft", "groups", "index", "release", "columns")
+    found = read_arrays(file, "ids", "split", "soft", "groups", "index", "release", "columns", mend=_MEND)
     if found is None:
         raise RunError(f"{file}: no soft attributes to reuse; name a finished run with a private release")
     made = (str(found["release"]), tuple(str(column) for column in found["columns"]))
@@ -70,23 +71,3 @@ def soft_arrays(folder: Path, release: str, columns: tuple[str, ...]) -> dict[st
         there, here = (f"release `{name}` of {', '.join(of) or 'nothing'}" for name, of in (made, (release, columns)))
         raise RunError(f"{file}: from {there}, and this run is about {here}; only the same can be used again")
     return found
-
-
-def _arrays(file: Path, *names: str) -> dict[str, Any] | None:
-    """Arrays of a file of ours; None: there is no file. Raises RunError for one that cannot be read."""
-    try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in names}
-    except FileNotFoundError:
-        return None
-    except Exception:  # noqa: BLE001 (damage makes numpy raise anything, in words of its own)
-        raise RunError(
-            f"{file}: damaged, or of another version; name another run, or remove the file and resume: then the "
-            "auditor is asked for that release, and debits it, again"
-        ) from None
-
-
-def save_arrays(file: Path, **arrays: Any) -> None:
-    """Whole or not at all."""
-    with replacing(file) as partial, partial.open("wb") as stream:
-        np.savez(stream, **arrays)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from parties.arrays import save_arrays
 from parties.messages import COUNT_BYTES, decode_count
-from parties.moments import SHARE_FILE, moment_plan, releases, save_arrays
+from parties.moments import SHARE_FILE, moment_plan, releases
 from parties.soft_attributes import SoftTable, SoftTerm, predict, reused_term
 from secure_fair.mpc.engine.party import Party
 from secure_fair.mpc.kinds import Kind

@@ -59,7 +59,7 @@ def _answer(audited: Audited, run: AgreedRun, own: OwnImages) -> bytes:
     """Debited, then trained. Under DP stored, too: the same request, for any of the three releases, gets it again."""
     settings, ledger, budget = audited.settings, audited.ledger, audited.policy.budget
     release = run.hello.release
-    public: dict[str, Any] = {"ids": own.images.ids, "columns": audited.columns}
+    public: dict[str, Any] = {"ids": own.images.ids, "columns": audited.categories()}
 
     def produce() -> bytes:
         audited.log("training the sensitive adapter on images of our own", images=len(own.images))

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from parties.arrays import save_arrays
 from parties.features import Floats
-from parties.moments import SOFT_FILE, save_arrays, soft_arrays
+from parties.moments import SOFT_FILE, soft_arrays
 from secure_fair.data.images import ImageSet
 from secure_fair.errors import RunError
 from secure_fair.fairness import methods

@@ -7,6 +7,7 @@ delta and without any assumption about the developer. A attributes share epsilon
 
 from __future__ import annotations
 
+import json
 import math
 import secrets
 from collections.abc import Mapping, Sequence
@@ -30,17 +31,18 @@ def respond(
     request: bytes,
     persons: Sequence[str],
     codes: Mapping[str, Integers],
-    categories: Mapping[str, int],
+    categories: Mapping[str, Sequence[str]],
     epsilon: float,
 ) -> bytes:
     """Auditor: debit, flip and remember; one byte for each record and attribute, attribute varying slowest.
 
-    persons: the person of each record; codes: attribute -> [n] category codes; categories: attribute -> K, from the
-    policy. A person with several records has one flip, of its most frequent category. Asking again, in whatever
-    order or company, returns the flip drawn first, though anything but the identical request is debited again.
+    persons: the person of each record; codes: attribute -> [n] category codes; categories: attribute -> its K
+    names in the order of the codes, from the policy: under others a flip would mean something else. A person with
+    several records has one flip, of its most frequent category. Asking again, in whatever order or company, returns
+    the flip drawn first, though anything but the identical request is debited again.
     Raises BudgetError, and RefusedError for more than 256 categories.
     """
-    if max(categories.values()) > 256:
+    if max(len(names) for names in categories.values()) > 256:
         raise RefusedError("randomized response sends one byte for a category; use 256 categories or fewer")
     share = split_epsilon(epsilon, len(codes))
     people, record_person = np.unique(np.asarray(persons), return_inverse=True)
@@ -48,11 +50,11 @@ def respond(
     def produce() -> bytes:
         answers = []
         for name, column in codes.items():
-            k = categories[name]
+            k = len(categories[name])
             counts = np.zeros((len(people), k), dtype=np.int64)
             np.add.at(counts, (record_person, column), 1)
             drawn = flip(counts.argmax(axis=1), k, share)
-            question = f"{name} of {k} at {share!r}"
+            question = json.dumps([name, categories[name], share])
             kept = ledger.memoise(question, [str(person) for person in people], [int(value) for value in drawn])
             answers.append(np.array(kept, dtype=np.uint8)[record_person])
         return np.concatenate(answers).tobytes()

@@ -100,7 +100,7 @@ def test_randomized_response_is_what_the_auditor_sends(tmp_path: Path, monkeypat
     codes = onehot.argmax(axis=1)
     with Ledger(tmp_path / "ledger.sqlite", False) as ledger:
         persons = [f"r{record:03d}" for record in range(N)]
-        sent = respond(ledger, Budget(epsilon, 1e-5), b"request", persons, {"Male": codes}, {"Male": 2}, epsilon)
+        sent = respond(ledger, Budget(epsilon, 1e-5), b"request", persons, {"Male": codes}, {"Male": "01"}, epsilon)
     seen: list[Integers] = []
 
     def watched(answers: Integers, categories: int, share: float) -> npt.NDArray[np.float64]:

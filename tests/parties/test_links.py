@@ -129,6 +129,23 @@ def test_who_ended_a_run_is_believed_and_not_a_dealer_that_was_faster(deployment
         told()
 
 
+def test_who_will_not_wait_for_a_reason_leaves_no_peer_untold(deployment: Deployment) -> None:
+    """SIGTERM in the moment that a party waits for what its other channel knows."""
+    waiting: list[Future[bytearray]] = []
+
+    def told() -> None:
+        with between(deployment) as (_, developer, dealer):
+            waiting.append(background(developer.receive, KIND))
+            threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            dealer.fail(f"developer: {ENDED}")
+            time.sleep(PATIENCE)
+
+    with pytest.raises(PeerRefusedError, match=ENDED):
+        told()
+    with pytest.raises(PeerRefusedError, match=ENDED):
+        waiting[0].result(PATIENCE)
+
+
 @pytest.mark.parametrize("how", ["peer dies", "peer refuses", "SIGTERM"])
 def test_a_failure_interrupts_a_long_computation(deployment: Deployment, how: str) -> None:
     expected: dict[str, type[SecureFairError]] = {

@@ -23,6 +23,7 @@ from tests.parties.test_adapter import COLUMNS, made, prepared, summary
 
 PRIVATE = ("--set", "sensitive.private=true")
 TRAINING = "training the sensitive adapter on images of our own"
+Asked = tuple[str, tuple[str, ...], bool]  # release, settings, whether the policy has the categories in the other order
 
 
 def own_people(data: Path) -> int:
@@ -64,15 +65,17 @@ def test_a_budget_that_is_too_small_is_refused_before_anything_is_trained(shared
     assert not run.exists()
 
 
-def asked(folder: Path, data: Path, budget: float, releases: list[tuple[str, tuple[str, ...]]]) -> tuple[Any, ...]:
+def asked(folder: Path, data: Path, budget: float, releases: list[Asked]) -> tuple[Any, ...]:
     """What an auditor with one ledger trains for one request after another: the numbers, trainings, and the account."""
     from parties.sensitive import trained
 
     config = world.write_settings(folder / "settings.toml", data, COLUMNS)
-    policy = policies.load(world.write_policy(folder / "policy.toml", ("adapter", "predictor"), epsilon=budget))
+    usual = policies.load(world.write_policy(folder / "policy.toml", ("adapter", "predictor"), epsilon=budget))
+    turned = usual.model_copy(update={"categories": {name: own[::-1] for name, own in usual.categories.items()}})
     found, failed = [], 0
     with Ledger(folder / "ledger.sqlite", False) as ledger, Journal(folder, "auditor") as log:
-        for number, (release, overrides) in enumerate(releases):
+        for number, (release, overrides, turn) in enumerate(releases):
+            policy = turned if turn else usual
             settings = load(config, ("sensitive.private=true", *overrides))
             assert settings.attributes.file is not None
             table = read_attributes(settings.attributes.file, COLUMNS, policy.categories, None)
@@ -88,19 +91,25 @@ def asked(folder: Path, data: Path, budget: float, releases: list[tuple[str, tup
 
 
 def test_the_same_request_has_the_same_answer_and_another_is_debited(shared: Path, tmp_path: Path) -> None:
-    """The budget is for two trainings. The second release of the first is what is stored; the fourth is refused."""
-    requests = [("adapter", ()), ("predictor", ()), ("adapter", ("training.seed=1",)), ("adapter", ("lora.rank=2",))]
+    """The budget is for three trainings. The second release of the first is what is stored; the fifth is refused."""
+    requests: list[tuple[str, tuple[str, ...], bool]] = [
+        ("adapter", (), False),
+        ("predictor", (), False),
+        ("adapter", ("training.seed=1",), False),
+        ("adapter", (), True),
+        ("adapter", ("lora.rank=2",), False),
+    ]
     with ProcessPoolExecutor(1, mp_context=commands.server()) as pool:
-        found, failed, trainings, spent, kinds = pool.submit(asked, tmp_path, prepared(shared), 3.2, requests).result(
+        found, failed, trainings, spent, kinds = pool.submit(asked, tmp_path, prepared(shared), 3.7, requests).result(
             commands.PATIENCE
         )
-    assert (len(found), failed, trainings, kinds) == (3, 1, 2, ["adapter", "adapter"])
-    first, again, other = found
+    assert (len(found), failed, trainings, kinds) == (4, 1, 3, ["adapter"] * 3)
+    first, again, *others = found
     assert all((first[name] == again[name]).all() for name in first)
-    assert any((first[name] != other[name]).any() for name in first)
+    assert all(any((first[name] != other[name]).any() for name in first) for other in others)
     one = int(rho_of(2.0, 1e-5) * UNIT)
-    assert spent == {2 * one: own_people(prepared(shared))}
-    assert Cost(2 * one, None).epsilon(1e-5) <= 3.2 < Cost(3 * one, None).epsilon(1e-5)
+    assert spent == {3 * one: own_people(prepared(shared))}
+    assert Cost(3 * one, None).epsilon(1e-5) <= 3.7 < Cost(4 * one, None).epsilon(1e-5)
 
 
 def test_a_developer_cannot_switch_it_off(shared: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ BUDGET = Budget(4.0, 1e-5)
 N = 400
 PERSONS = [f"p{index}" for index in range(N)]
 CODES = {"Male": np.arange(N) % 2, "Tone": np.arange(N) % 3}
-CATEGORIES = {"Male": 2, "Tone": 3}
+CATEGORIES = {"Male": ("no", "yes"), "Tone": ("dark", "light", "medium")}
 
 
 @pytest.mark.parametrize("categories", [2, 3, 7])
@@ -55,8 +56,9 @@ def ask(
     codes: dict[str, Integers],
     epsilon: float = 1.0,
     budget: Budget = BUDGET,
+    categories: Mapping[str, Sequence[str]] = CATEGORIES,
 ) -> Integers:
-    answer = respond(ledger, budget, request_digest({"name": name}), persons, codes, CATEGORIES, epsilon)
+    answer = respond(ledger, budget, request_digest({"name": name}), persons, codes, categories, epsilon)
     return np.frombuffer(answer, dtype=np.uint8).reshape(len(codes), -1).astype(np.int64)
 
 
@@ -72,6 +74,16 @@ def test_asking_again_returns_the_same_flips(tmp_path: Path) -> None:
         assert ledger.spent("p0").pure == 2 * UNIT  # another request: debited, though it says nothing new
         other = ask(ledger, "c", PERSONS, CODES, epsilon=0.9)
         assert (other != first).any()
+
+
+def test_a_flip_of_other_categories_is_another(tmp_path: Path) -> None:
+    """The first one's number would name another category now."""
+    with Ledger(tmp_path / "ledger", by_person=True) as ledger:
+        first = ask(ledger, "a", PERSONS, {"Male": CODES["Male"]})
+        turned = ask(ledger, "b", PERSONS, {"Male": 1 - CODES["Male"]}, categories={"Male": ("yes", "no")})
+    kept = probabilities(2, 1.0)[0]
+    for answer, codes in ((first, CODES["Male"]), (turned, 1 - CODES["Male"])):
+        assert abs((answer[0] == codes).mean() - kept) < 5.5 * math.sqrt(kept * (1 - kept) / N)  # below 1e-7
 
 
 def test_one_flip_for_a_person_with_several_records(tmp_path: Path) -> None:
@@ -116,4 +128,6 @@ def refusals_agree(folder: Path) -> bool:
 
 def test_more_categories_than_a_byte_holds_are_refused(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger", by_person=True) as ledger, pytest.raises(RefusedError, match="256"):
-        respond(ledger, BUDGET, b"", PERSONS, {"Male": CODES["Male"]}, {"Male": 257}, 1.0)
+        respond(
+            ledger, BUDGET, b"", PERSONS, {"Male": CODES["Male"]}, {"Male": [str(index) for index in range(257)]}, 1.0
+        )

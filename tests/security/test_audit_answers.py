@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +12,11 @@ from parties.audit_messages import AuditAccepted, AuditDebited, AuditHello, Audi
 from parties.messages import PROTOCOL_VERSION
 from secure_fair import settings
 from secure_fair.audit.columns import read_ids
+from secure_fair.errors import PeerRefusedError
 from secure_fair.mpc.dealing.source import SESSION_BYTES
 from secure_fair.mpc.engine.randomness import SEED_BYTES
 from secure_fair.mpc.kinds import Kind
+from secure_fair.privacy.accountant import Budget, gaussian_cost
 from secure_fair.privacy.ledger import Ledger
 from secure_fair.transport import tls
 from secure_fair.transport.accept import Acceptor
@@ -34,16 +36,18 @@ class Office:
     def __init__(self, folder: Path, start: Start, deployment: Deployment) -> None:
         self.folder, self.start, self.deployment = folder, start, deployment
         self.ledger = folder / "ledger.sqlite"
+        self.commitments: list[str] = []  # that auditors have sent
         self.table = folder / "attributes.csv"
         self.table.write_text("id,Sex\n" + "".join(f"r{i:02d},{'fm'[i % 2]}\n" for i in range(RECORDS)))
         (folder / "settings.toml").write_text(SETTINGS)
         listener = tls.listen(deployment.addresses["dealer"])
         self.dealer = Acceptor(listener, tls.server_context(deployment.identities["dealer"]))
 
-    def auditor(self) -> Command:
+    def auditor(self, more: str = "") -> Command:
+        """`more`: lines of its policy."""
         rules = self.folder / "policy.toml"
         rules.write_text(
-            '[policy]\nreleases = ["audit"]\nepsilon = 4.0\ndelta = 1e-5\nmin_group = 1\n'
+            f'[policy]\nreleases = ["audit"]\nepsilon = 4.0\ndelta = 1e-5\nmin_group = 1\n{more}'
             '[policy.categories]\nSex = ["f", "m"]\n'
         )
         own = ["--policy", str(rules), "--ledger", str(self.ledger)]
@@ -54,8 +58,11 @@ class Office:
     def hello(self) -> AuditHello:
         return replace(HELLO, settings=settings.load(self.folder / "settings.toml").audit_digest())
 
-    def audit(self, developer: Connection, asked: AuditHello) -> bytes:
-        """A whole audit of masked zeros; what the auditor sends in the end. `earlier` is not asked for."""
+    def audit(self, developer: Connection, asked: AuditHello, accepted: Callable[[], None] = lambda: None) -> bytes:
+        """A whole audit of masked zeros; what the auditor sends in the end. `earlier` is not asked for.
+
+        accepted: called when the auditor has accepted, and has counted nothing yet.
+        """
         developer.send(Kind.HELLO, asked.encode())
         terms = AuditTerms.decode(bytes(developer.receive(Kind.HELLO)), "auditor")
         pins = {"auditor": (self.deployment.fingerprints["auditor"],)}
@@ -65,9 +72,10 @@ class Office:
             AuditAccepted.decode(bytes(developer.receive(Kind.HELLO)), "auditor")
             dealer.receive(Kind.PLAN)
             dealer.send(Kind.SEED, bytes(SESSION_BYTES) + bytes(SEED_BYTES))
+            accepted()
             developer.send(Kind.MASKED, bytes(4 * RECORDS * COLUMNS))
             developer.receive(Kind.MASKED)
-            AuditDebited.decode(bytes(developer.receive(Kind.HELLO)), "auditor")
+            self.commitments.append(AuditDebited.decode(bytes(developer.receive(Kind.HELLO)), "auditor").commitment)
             developer.receive(Kind.HELLO, size=0)
             answer = bytes(developer.receive(Kind.OPEN))
             dealer.receive(Kind.END)
@@ -94,7 +102,31 @@ def test_a_session_that_was_answered_is_answered_with_the_same_bytes(office: Off
             answers.append(office.audit(developer, office.hello()))
             assert command.wait() == 0, command.text
     assert len(answers[0]) == 4 * 8  # two groups of four cells
+    assert len(office.commitments) == 3
     assert answers[0] == answers[1] == answers[2]
     with Ledger(office.ledger, by_person=None) as ledger:
         (release,) = ledger.releases()
     assert (release.persons, release.answered) == (RECORDS, True)
+
+
+@pytest.mark.parametrize("mode", ["noised", "exact"])
+def test_who_cannot_debit_does_not_commit_either(office: Office, mode: str) -> None:
+    """The commitment tells whether the table has changed, so it is for a developer who has paid.
+
+    Somebody else spends the budget between the auditor's consent and its debit.
+    """
+
+    def spend() -> None:
+        with Ledger(office.ledger, by_person=None) as ledger:
+            people = ledger.people(f"r{i:02d}" for i in range(RECORDS))
+            ledger.reserve("audit", b"another", people, gaussian_cost(4.0, 1e-5), Budget(4.0, 1e-5))
+
+    frozen = f'["{read_ids(office.table, None).digest()}"]'
+    command = office.auditor("" if mode == "noised" else f'audits = "exact"\naudit_sets = {frozen}\n')
+    with office.deployment.connect("auditor") as developer:
+        with pytest.raises(PeerRefusedError, match="40 of 40 people in the request"):
+            office.audit(developer, office.hello(), spend)
+        assert command.wait() == 1
+    with Ledger(office.ledger, by_person=None) as ledger:
+        assert len(ledger.releases()) == 1
+    assert office.commitments == []

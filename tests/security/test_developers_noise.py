@@ -103,13 +103,23 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         (tmp_path / SHARE_FILE).write_bytes(part)
         with pytest.raises(RunError, match=r"audit_share\.npz: damaged"):
             Kept.load(tmp_path)
+    refused = 0
+    for place in range(len(whole)):
+        (tmp_path / SHARE_FILE).write_bytes(whole[:place] + bytes([whole[place] ^ 0x81]) + whole[place + 1 :])
+        try:
+            Kept.load(tmp_path)  # dates and the like may be anything
+        except RunError:
+            refused += 1
+    assert refused > len(whole) / 2
 
 
-@pytest.mark.parametrize("changed", ["table", "predictions"])
+@pytest.mark.parametrize("changed", ["table", "predictions", "layout"])
 def test_the_noise_hides_one_thing_only(peers: Peers, changed: str) -> None:
     """Two counts under one noise have an exact difference: of the one person whose value was changed."""
     peers.attempt("out", FIRST)
     if changed == "predictions":
         peers.write(1)
+    if changed == "layout":  # of the same codes
+        peers.settings.write_text('[attributes]\ncolumns = ["Sex"]\n[audit]\nclasses = ["0", "1", "2"]\n')
     with pytest.raises(PeerRefusedError, match="broke off when the auditor had seen its counts"):
         peers.attempt("out", OTHER if changed == "table" else FIRST)

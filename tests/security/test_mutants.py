@@ -66,6 +66,14 @@ MUTANTS = {
 """,
         f"{_LEDGER}::test_the_debit_is_durable_before_the_answer_is_made_and_before_it_is_handed_out",
     ),
+    "an audit's commitment before its debit": Mutant(
+        "parties/audit_auditor.py",
+        "        request, budget = self._request(session), self.policy.budget\n",
+        """        self._commit(self.table.commitment(self.ledger.derived_key("audit commitment"), columns, self.rows))
+        request, budget = self._request(session), self.policy.budget
+""",
+        "tests/security/test_audit_answers.py::test_who_cannot_debit_does_not_commit_either[exact]",
+    ),
     "attribute values in a refusal": Mutant(
         "parties/gradients.py",
         "        _check_step(step, announced, positions, allowed)\n",
