@@ -12,7 +12,7 @@ from secure_fair.errors import CrashedRunError, InterruptedRunError, SecureFairE
 from secure_fair.privacy.disclosures import LOG_NAME
 
 # What another attempt goes on from, wherever it lies in the folder.
-_CONTINUED = ("summary.json", "checkpoint*/*", "*_share.npz", SOFT_FILE)
+_CONTINUED = ("cost.json", "summary.json", "checkpoint*/*", "*_share.npz", SOFT_FILE)
 
 
 @contextmanager

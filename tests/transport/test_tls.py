@@ -234,15 +234,6 @@ def test_a_server_that_is_no_tls_and_one_that_says_nothing(pki: Pki) -> None:
             pki.connect(tls.address_of(plain), timeout=0.5)  # connects, but nobody shakes hands
 
 
-def test_a_port_in_use_and_a_foreign_address(pki: Pki) -> None:
-    with tls.listen("127.0.0.1:0") as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(TransportError, match=rf"127\.0\.0\.1 port {port}: another program uses this port; stop it"):
-            tls.listen(f"127.0.0.1:{port}")
-    with pytest.raises(TransportError, match=r"203\.0\.113\.9 port 7400: .*this machine"):
-        tls.listen("203.0.113.9:7400")
-
-
 def test_an_inherited_listening_socket(pki: Pki) -> None:
     parent = socket.create_server(("127.0.0.1", 0))
     with pki.acceptor(parent.detach()) as port:
