@@ -18,6 +18,7 @@ from parties import workers
 from parties.experiment import _told_to
 from parties.workers import Workers
 from secure_fair.errors import RunError, SettingsError
+from tests.parties import commands
 from tests.parties.chores import work
 
 
@@ -69,24 +70,26 @@ def test_an_error_waits_for_what_runs(tmp_path: Path, name: str, error: type[Exc
 
 def test_an_interruption_ends_them_at_once(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib\n"
+        "import signal, sys, pathlib\n"
         "from parties.workers import Workers\n"
         "from tests.parties.chores import work\n"
         "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell has its background ignore it
         "    with Workers(work, 2, (), lambda text: print(text, flush=True)) as pool:\n"
         "        pool.run([('endless', pathlib.Path(sys.argv[1]))] * 3)\n"
     )
     script = tmp_path / "script.py"
     script.write_text(code)
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(script), str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "endless").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    began = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    told, _ = process.communicate(timeout=30)  # the end of its output: no worker has it open any more
+    ) as process:
+        try:
+            commands.until((tmp_path / "endless").exists)
+            began = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            told, _ = process.communicate(timeout=30)  # the end of its output: no worker has it open any more
+        finally:
+            process.kill()
     assert time.monotonic() - began < 10
     assert "ending what runs: ('endless'" in told
 
