@@ -32,13 +32,13 @@ class Audited:
     def columns(self) -> tuple[str, ...]:
         return self.settings.attributes.columns
 
-    def categories(self) -> dict[str, tuple[str, ...]]:
-        """Names of each requested attribute or intersection, from the policy: what their codes mean, in order."""
-        return dict(zip(self.columns, self.policy.categories_of(self.columns), strict=True))
+    def categories(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Each requested attribute or intersection, in order, with its names from the policy: what the codes mean."""
+        return tuple(zip(self.columns, self.policy.categories_of(self.columns), strict=True))
 
     def groups(self) -> tuple[int, ...]:
         """K of each requested attribute or intersection."""
-        return tuple(len(names) for names in self.categories().values())
+        return tuple(len(names) for _, names in self.categories())
 
     def one_hots(self, ids: Sequence[str]) -> list[np.ndarray]:
         """One-hot table [n, K] of each requested attribute or intersection."""

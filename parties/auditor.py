@@ -180,7 +180,7 @@ def _serve_randomized_response(audited: Audited, run: AgreedRun, developer: Conn
         for column, onehot in zip(audited.columns, audited.one_hots(ids), strict=True)
     }
     persons = audited.persons(ids)
-    answer = respond(audited.ledger, audited.policy.budget, request, persons, codes, categories, epsilon)
+    answer = respond(audited.ledger, audited.policy.budget, request, persons, codes, dict(categories), epsilon)
     developer.send(Kind.OPEN, answer)
     audited.log("randomized response released", records=len(ids), epsilon=epsilon)
     developer.receive(Kind.END, size=0)

@@ -89,8 +89,8 @@ def run_developer(
             table = SoftTable.load(reuse, splits, release, columns)
             if reuse != out:
                 table.save(out, release, columns)
-            term = reused_term(settings, method, weight, table, model, splits.train)
             _warn(release, settings)
+            term = reused_term(settings, method, weight, table, model, splits.train)
         result = fit(term, splits)
         total = time.perf_counter() - began
         seconds = result.train_seconds
@@ -98,9 +98,8 @@ def run_developer(
         return result
     with opened(settings.network) as links, DisclosureLog(out, release, store=settings.privacy.store_values) as log:
         run = Run(settings, method, release, weight, out, links, log, model, splits, progress, resume, processes)
-        term = TERMS[release](run)
-        _warn(release, settings)  # now: the auditor may have refused it
-        result = fit(term, run.splits)
+        _warn(release, settings)  # now: the auditor has accepted, and nothing was opened
+        result = fit(TERMS[release](run), run.splits)
         run.end()
     run.meter.cost(result, run.dealt, time.perf_counter() - began).write(out)
     return result

@@ -43,9 +43,8 @@ def require_same(experiment: Experiment, out: Path) -> None:
         if any((folder / name).exists() for name in (MADE, "faces", "prepared")):
             found = difference(_made(folder / MADE, pair.name), _description(pair, experiment.auditor_images))
         if found is None and (file := settings_file(out, pair.name)).exists():
-            found = difference(
-                facts(_earlier_settings(file)), facts(parse(Settings, _content(experiment, pair, out), "FILE"))
-            )
+            now = parse(Settings, _content(experiment, pair, out), "FILE")
+            found = difference(_facts(_earlier_settings(file)), _facts(now))
         if found is not None:
             raise _other(folder, f"made with other settings: {found}")
 
@@ -84,6 +83,13 @@ def _made(file: Path, name: str) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SettingsError):
         what = f"{MADE} is missing, damaged or of another version: nobody knows what the data of {name} were made from"
         raise _other(file.parent, what) from None
+
+
+def _facts(settings: Settings) -> dict[str, Any]:
+    """Without the two folders, which lie beside the file, however it names them."""
+    data = settings.data.model_copy(update={"root": None})
+    attributes = settings.attributes.model_copy(update={"file": None})
+    return facts(settings.model_copy(update={"data": data, "attributes": attributes}))
 
 
 def _earlier_settings(file: Path) -> Settings:

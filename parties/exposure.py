@@ -1,4 +1,4 @@
-"""What the developer's process says when a release begins that protects nobody, or the auditor's people only."""
+"""What the developer's process says before a release that protects nobody, or the auditor's people only."""
 
 from __future__ import annotations
 

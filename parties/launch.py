@@ -130,6 +130,7 @@ class _Process:
     role: str
     popen: subprocess.Popen[bytes]
     log: Path
+    earlier: int  # bytes of the log that are of earlier attempts
     stream: IO[bytes] | None
 
     @staticmethod
@@ -143,6 +144,7 @@ class _Process:
         folder = launch.run / role
         folder.mkdir(parents=True, exist_ok=True)
         log = told / "developer.txt" if role == "developer" else folder / "log.txt"
+        earlier = log.stat().st_size if log.exists() else 0
         stream = None if role == "developer" else log.open("ab")
         passed = [alive, *([] if listener is None else [listener.fileno()])]
         popen = subprocess.Popen(
@@ -154,12 +156,12 @@ class _Process:
             env={**os.environ, PARENT_PIPE: str(alive), **({TOLD: str(log)} if stream is None else {})},
             start_new_session=True,  # Ctrl-C reaches us; we stop the parties in order
         )
-        return _Process(role, popen, log, stream)
+        return _Process(role, popen, log, earlier, stream)
 
     @property
     def words(self) -> str:
         """What it said last had gone wrong; empty: nothing."""
-        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        text = self.log.read_bytes()[self.earlier :].decode(errors="replace") if self.log.exists() else ""
         lines = [line for line in text.splitlines() if line.startswith("error: ")]
         return lines[-1].removeprefix("error: ") if lines else ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,9 +17,11 @@ _CONTINUED = ("cost.json", "summary.json", "checkpoint*/*", "*_share.npz", SOFT_
 
 
 @contextmanager
-def removed_if_refused(out: Path) -> Iterator[None]:
+def removed_if_refused(out: Path, *, alone: bool = False) -> Iterator[None]:
     """For a block that fills OUT: if it is refused, or its settings or data are wrong, before anything was released or
     kept, the folders that it made go again. What was there before stays, and so does what a crash or a signal has left.
+
+    alone: the block is the developer's only, so that a ledger in there is somebody else's, and everything stays.
     """
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
@@ -26,7 +29,7 @@ def removed_if_refused(out: Path) -> Iterator[None]:
     except (CrashedRunError, InterruptedRunError):
         raise
     except SecureFairError:
-        if made and not _worth_keeping(out):
+        if made and not _worth_keeping(out) and not (alone and any(out.rglob("ledger.sqlite"))):
             shutil.rmtree(out, ignore_errors=True)
             with suppress(OSError):  # somebody else uses it
                 for folder in made[1:]:
@@ -47,5 +50,5 @@ def _debited(ledger: Path) -> bool:
     try:
         with Ledger(ledger, None) as found:
             return bool(found.releases())
-    except SecureFairError:
+    except (SecureFairError, sqlite3.Error, OSError):
         return True

@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 
 from secure_fair.errors import (
@@ -146,7 +146,7 @@ class Links:
         """What another channel knows, where a peer says no more than that it has ended the run; a moment for it."""
         self._end()  # no further interruption
         deadline = time.monotonic() + ENDING_SECONDS
-        with suppress(InterruptedRunError, KeyboardInterrupt):  # who will not wait ends the moment; peers are told yet
+        try:
             while ENDED in str(error) and time.monotonic() < deadline:
                 for connection in self._open:
                     if not str(error).startswith(f"{connection.peer}: "):
@@ -155,6 +155,9 @@ class Links:
                         except TransportError as own:
                             return own
                 time.sleep(0.05)
+        except (InterruptedRunError, KeyboardInterrupt):  # that ends the moment; peers are told first
+            self.fail(str(error))
+            raise
         return error
 
     def locate(self, error: SecureFairError) -> None:

@@ -114,7 +114,7 @@ def developer(file: Path, out: Path, quiet: bool, overrides: tuple[str, ...], as
     from parties.leftovers import removed_if_refused
 
     try:
-        with removed_if_refused(out):
+        with removed_if_refused(out, alone=True):
             report = run_audit_developer(effective, out)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"{out}: interrupted; the same command asks for an answer that was lost") from None

@@ -59,7 +59,7 @@ def developer(
         with joined(effective) as processes:
             if processes is None:
                 return
-            with removed_if_refused(out), console.Reporter() as report:
+            with removed_if_refused(out, alone=True), console.Reporter() as report:
                 run_developer(effective, method, release, out, report, resume=resume, reuse=reuse, processes=processes)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"{out}: interrupted; the same command with --resume continues") from None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from parties import experiment
-from parties.experiment_data import prepare_pair, require_same
+from parties.experiment_data import prepare_pair, require_same, settings_file
 from parties.experiment_file import load
 from secure_fair.errors import RunError, SettingsError
 from tests.parties import commands
@@ -170,6 +170,16 @@ def test_data_of_another_description_are_not_taken(grown: Path, old: str, new: s
         with pytest.raises(RunError, match=said):
             experiment.run_experiment(load(file), out, print, lambda *_: None)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_a_settings_file_may_name_its_folders_otherwise(grown: Path) -> None:
+    """The data lie beside it, wherever that is from here, and are known by what they were made from."""
+    file = settings_file(grown / "out", "drawn")
+    before = file.read_text()
+    assert 'root = "prepared/developer"' in before
+    file.write_text(before.replace('"prepared/', f'"{file.parent}/prepared/'))
+    require_same(load(grown / "grid.toml"), grown / "out")
+    file.write_text(before)
 
 
 @pytest.mark.parametrize("left", [("faces", "prepared", "settings.toml"), ("faces",), ("prepared",)])

@@ -57,9 +57,9 @@ def half_made(out: Path, name: str = "run_name") -> None:
     (out / name).touch()
 
 
-def ends(out: Path, error: SecureFairError, fill: Callable[[], None]) -> None:
+def ends(out: Path, error: SecureFairError, fill: Callable[[], None], *, alone: bool = False) -> None:
     """A run into OUT that writes something and fails."""
-    with removed_if_refused(out):
+    with removed_if_refused(out, alone=alone):
         fill()
         raise error
 
@@ -112,12 +112,35 @@ def test_a_ledger_that_was_debited_stays(tmp_path: Path, debited: bool) -> None:
     assert (tmp_path / "run").exists() == debited
 
 
-def test_a_damaged_ledger_stays(tmp_path: Path) -> None:
+def test_another_partys_ledger_stays_in_a_developers_folder(tmp_path: Path) -> None:
+    """An auditor that serves from a folder inside of it has debited nobody yet."""
+
+    def fill() -> None:
+        half_made(tmp_path / "run" / "auditor")
+        with Ledger(tmp_path / "run" / "auditor" / "ledger.sqlite", by_person=False):
+            pass
+
+    with pytest.raises(RefusedError):
+        ends(tmp_path / "run", RefusedError(), fill, alone=True)
+    assert (tmp_path / "run" / "auditor" / "ledger.sqlite").exists()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_damaged_ledger_stays(tmp_path: Path, whole: bool) -> None:
+    """Damaged from its first byte on, or in a page that is read later."""
     ledger = tmp_path / "run" / "ledger.sqlite"
 
     def fill() -> None:
         half_made(tmp_path / "run")
-        ledger.write_text("?")
+        if whole:
+            ledger.write_text("?")
+            return
+        with Ledger(ledger, by_person=False) as found:
+            found.reserve("moment", b"request", ["p"], gaussian_cost(2.0, 1e-5), Budget(4.0, 1e-5))
+        page = ledger.read_bytes().rindex(b"moment")
+        content = bytearray(ledger.read_bytes())
+        content[page // 4096 * 4096 : page // 4096 * 4096 + 4096] = bytes([255]) * 4096
+        ledger.write_bytes(content)
 
     with pytest.raises(RefusedError):
         ends(tmp_path / "run", RefusedError(), fill)

@@ -140,7 +140,7 @@ def test_who_will_not_wait_for_a_reason_leaves_no_peer_untold(deployment: Deploy
             dealer.fail(f"developer: {ENDED}")
             time.sleep(PATIENCE)
 
-    with pytest.raises(PeerRefusedError, match=ENDED):
+    with pytest.raises(InterruptedRunError, match="SIGTERM"):
         told()
     with pytest.raises(PeerRefusedError, match=ENDED):
         waiting[0].result(PATIENCE)

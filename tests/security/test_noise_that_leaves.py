@@ -157,6 +157,20 @@ def test_the_identical_randomized_response_has_the_identical_bytes(office: Offic
     assert auditor.spent("r000").pure == 4 * UNIT
 
 
+def test_attributes_in_another_order_are_another_request(office: Office, tmp_path: Path) -> None:
+    """The stored bytes would be taken for the other attribute's; the flips of each are remembered."""
+    ledger, answers = tmp_path / "ledger.sqlite", []
+    for columns in ('["Male", "SkinTone"]', '["SkinTone", "Male"]'):
+        with office.auditor(
+            ledger=ledger, dealer=False, policy={"epsilon": 9.0}, attributes__columns=columns
+        ) as auditor:
+            answers.append(responses(auditor, auditor.hello("orth", "randomized-response")))
+            assert auditor.command.wait() == 0
+    assert answers[0] == answers[1][20:] + answers[1][:20]
+    assert answers[0] != answers[1]
+    assert len(auditor.debits()) == 2
+
+
 def test_a_killed_auditor_has_debited_whatever_left(office: Office, tmp_path: Path) -> None:
     """SIGKILL while it debits, draws noise, stores or sends, or at once when the answer is here, on one ledger."""
     ledger, received = tmp_path / "ledger.sqlite", 0
