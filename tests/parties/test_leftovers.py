@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from parties import launch
 from parties.leftovers import removed_if_refused
 from secure_fair.errors import CrashedRunError, InterruptedRunError, RefusedError, SecureFairError
 from secure_fair.privacy.accountant import Budget, gaussian_cost
 from secure_fair.privacy.ledger import Ledger
 from tests.parties import world
-from tests.parties.commands import Start
+from tests.parties.commands import PATIENCE, Start
 
 REFUSED: dict[str, tuple[list[str], str]] = {
     "policy": (["--policy", "policy.toml"], "the auditor: release 'gradient' is not allowed by the auditor's policy"),
@@ -50,6 +53,19 @@ def test_a_party_that_is_refused_leaves_nothing(
     assert "release 'gradient' is not allowed" in developer.errors[0]
     assert not (tmp_path / "developer").exists()
     assert (tmp_path / "auditor" / "log.jsonl").exists()  # of its own refusals it keeps a log
+
+
+def test_a_crash_is_not_told_in_the_words_of_an_earlier_attempt(tmp_path: Path) -> None:
+    """A party that resumes appends to its log; one that then ends without a word has crashed."""
+    log = tmp_path / "log.txt"
+    log.write_text("error: developer: stopped by its user\n")
+    with log.open("ab") as stream, subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"]) as process:
+        process.wait(PATIENCE)
+        party = launch._Process("auditor", process, log, log.stat().st_size, stream)
+        assert party.words == ""
+        assert party.failure() == f"the auditor: exit code 3, see {log}"
+        with pytest.raises(CrashedRunError, match="exit code 3"):
+            launch._wait({"auditor": party})
 
 
 def half_made(out: Path, name: str = "run_name") -> None:
